@@ -1,0 +1,90 @@
+# Touchstone: `make help` lists what there is.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := bash
+
+GO    ?= go
+TOOLS := build/tools
+GOLANGCI_LINT := $(TOOLS)/golangci-lint
+ACTIONLINT    := $(TOOLS)/actionlint
+MODEL ?= fixtures/models/haiku.gguf
+PORT  ?= 8080
+RUNS  ?= 1000
+# Sources of the native code, for the formatter.
+NATIVE := $(shell git ls-files 'native/*.h' 'native/*.cc' 'native/*.cu' 'native/*.cuh' 'native/*.c' 2>/dev/null)
+
+SABOTEUR := fixtures/saboteurs/native/saboteur.c
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build the worker and the gate command into bin/
+	$(GO) build -o bin/worker ./worker
+	$(GO) build -o bin/gate ./gates/cmd/gate
+
+.PHONY: gate1
+gate1: ## Run Gate 1 against the bundled worker; report in reports/out/gate1/
+	$(GO) tool ginkgo run ./gates/gate1
+
+.PHONY: soak
+soak: ## Run the determinism soak (RUNS=…, ARGS="--duration 8h …"); report in reports/out/soak/
+	$(GO) tool ginkgo run ./gates/soak -- --runs $(RUNS) $(ARGS)
+
+.PHONY: test
+test: ## Unit tests, import arrows and quick gates: what CI runs
+	$(GO) test ./...
+
+.PHONY: race
+race: ## The tests under the race detector
+	$(GO) test -race ./...
+
+.PHONY: asan
+asan: ## The native tests and the FFI and kernel specs under AddressSanitizer
+	$(GO) test -asan -timeout 30m ./native ./native/abi ./native/cpu/... ./native/gguf ./native/sim/...
+	GATE_REPORT_DIR=$(CURDIR)/reports/out/asan $(GO) test -asan -timeout 30m ./gates/gate1 -ginkgo.label-filter='/^(FFI|KRN|KV)-/'
+
+.PHONY: teeth
+teeth: ## Play every fault against Gate 1; matrix in reports/out/teeth/
+	TEETH=all $(GO) tool ginkgo run -p ./gates/teeth
+
+.PHONY: bench
+bench: ## Measure the CPU kernels beside what this machine can do
+	$(GO) run ./native/cpu/bench
+
+.PHONY: native-lib
+native-lib: ## Build the native library as a shared object, without Go
+	@mkdir -p build
+	native/build-lib.sh build/libtouchstone.so
+
+.PHONY: cuda
+cuda: ## Build the CUDA plugin with nvcc into build/cuda/
+	native/cuda/build-plugin.sh
+
+.PHONY: serve
+serve: ## Serve the bundled model on 127.0.0.1:8080 (PORT=…, MODEL=…)
+	$(GO) run ./worker serve --model $(MODEL) --port $(PORT)
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## gofmt, go vet, golangci-lint, actionlint, clang-format
+	@test -z "$$(gofmt -l .)" || { echo "gofmt these files:"; gofmt -l .; exit 1; }
+	$(GO) vet ./...
+	$(GOLANGCI_LINT) run ./...
+	$(ACTIONLINT)
+	clang-format --dry-run --Werror $(NATIVE) $(SABOTEUR)
+
+.PHONY: format
+format: ## Format Go and C++ sources in place
+	gofmt -w .
+	clang-format -i $(NATIVE) $(SABOTEUR)
+
+$(GOLANGCI_LINT):
+	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+$(ACTIONLINT):
+	GOBIN=$(abspath $(TOOLS)) $(GO) install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+
+.PHONY: clean
+clean: ## Remove what was built and reported here
+	rm -rf bin build reports/out
