@@ -1,0 +1,194 @@
+package api
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/gorilla/mux"
+	"github.com/r3labs/sse/v2"
+
+	"touchstone/worker/engine"
+	"touchstone/worker/internal/problem"
+)
+
+// openAIPrefix is where the OpenAI-compatible endpoints live; failures there have OpenAI's shape.
+const openAIPrefix = "/v1/"
+
+func (s *Server) routeOpenAI(router *mux.Router) {
+	router.HandleFunc(openAIPrefix+"models", s.models).Methods(http.MethodGet, http.MethodHead)
+	router.HandleFunc(openAIPrefix+"models/{model}", s.model).Methods(http.MethodGet, http.MethodHead)
+	router.HandleFunc(openAIPrefix+"completions", s.withEngine(s.completions)).Methods(http.MethodPost)
+	router.HandleFunc(openAIPrefix+"chat/completions", s.withEngine(s.chatCompletions)).Methods(http.MethodPost)
+}
+
+type openAIError struct {
+	Message string `json:"message"`
+	Type    string `json:"type"`
+	Param   any    `json:"param"`
+	Code    any    `json:"code"`
+}
+
+type openAIErrorBody struct {
+	Error openAIError `json:"error"`
+}
+
+// openAIFailure is a problem in OpenAI's shape.
+func openAIFailure(p *problem.Problem) openAIErrorBody {
+	body := openAIErrorBody{openAIError{Message: p.Message, Type: "server_error", Code: strings.ToLower(string(p.Code))}}
+	switch p.Code {
+	case problem.InvalidRequest, problem.NotFound, problem.MethodNotAllowed, problem.Conflict:
+		body.Error.Type = "invalid_request_error"
+	case problem.Unauthorized:
+		body.Error.Type, body.Error.Code = "authentication_error", "invalid_api_key"
+	}
+	if len(p.Errors) > 0 {
+		body.Error.Param = p.Errors[0].Field
+	}
+	return body
+}
+
+type modelBody struct {
+	ID      string `json:"id"`
+	Object  string `json:"object"`
+	Created int64  `json:"created"`
+	OwnedBy string `json:"owned_by"`
+}
+
+func (s *Server) modelBody() modelBody {
+	return modelBody{ID: s.options.Model.Name, Object: "model", Created: s.options.Model.Modified.Unix(), OwnedBy: "touchstone"}
+}
+
+func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
+	s.reply(w, http.StatusOK, struct {
+		Object string      `json:"object"`
+		Data   []modelBody `json:"data"`
+	}{"list", []modelBody{s.modelBody()}})
+}
+
+func (s *Server) model(w http.ResponseWriter, r *http.Request) {
+	if unescaped(mux.Vars(r)["model"]) != s.options.Model.Name {
+		s.refuse(w, r, problem.New(problem.NotFound, "this worker serves the model %q", s.options.Model.Name))
+		return
+	}
+	s.reply(w, http.StatusOK, s.modelBody())
+}
+
+func (s *Server) completions(w http.ResponseWriter, r *http.Request, ready *ready) {
+	s.serveOpenAI(w, r, ready, "cmpl-", s.parseCompletion)
+}
+
+func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request, ready *ready) {
+	if s.options.Model.Chat == nil {
+		why := "it has none"
+		if s.options.Model.ChatProblem != nil {
+			why = s.options.Model.ChatProblem.Error()
+		}
+		s.refuse(w, r, problem.New(problem.InvalidRequest,
+			"the model %q has no chat template to use: %s; use /v1/completions", s.options.Model.Name, why))
+		return
+	}
+	s.serveOpenAI(w, r, ready, "chatcmpl-", s.parseChat)
+}
+
+// serveOpenAI runs a request of either kind, streamed or not.
+func (s *Server) serveOpenAI(w http.ResponseWriter, r *http.Request, ready *ready, prefix string,
+	parse func(*fields) (openAIRequest, *problem.Problem)) {
+	f, p := s.readFields(w, r)
+	var q openAIRequest
+	if p == nil {
+		q, p = parse(f)
+	}
+	if p != nil {
+		s.options.Metrics.Outcome(string(p.Code))
+		s.refuse(w, r, p)
+		return
+	}
+	q.JobID, q.CorrelationID = prefix+uuid.NewString(), correlationID(r)
+	job, err := ready.engine.Submit(q.Request)
+	if err != nil {
+		s.refuse(w, r, asProblem(err))
+		return
+	}
+	defer cancelWith(r, job)()
+	answer := &openAIAnswer{
+		request: q, job: job, tokenizer: ready.tokenizer, model: s.options.Model.Name, created: time.Now().Unix(),
+	}
+	if q.stream {
+		s.serveEvents(w, r, answer.feed())
+		return
+	}
+	body, p := answer.whole(r.Context().Done())
+	if p != nil {
+		s.refuse(w, r, p)
+		return
+	}
+	s.reply(w, http.StatusOK, body)
+}
+
+// feed gives the answer in chunks, as events without a name.
+func (a *openAIAnswer) feed() feed {
+	position := 0
+	return func() ([]*sse.Event, bool, <-chan struct{}) {
+		events, ended, more := a.job.Since(position)
+		position += len(events)
+		var out []*sse.Event
+		add := func(body any) {
+			data, err := json.Marshal(body)
+			if err != nil { // only a defect of this package can cause it
+				panic(err)
+			}
+			out = append(out, &sse.Event{Data: data})
+		}
+		for _, event := range events {
+			switch event := event.(type) {
+			case engine.Started:
+				if a.request.chat {
+					add(a.chunk(delta{Role: "assistant"}, "", nil))
+				}
+			case engine.Token:
+				if event.Text != "" || a.request.logprobs {
+					add(a.chunk(delta{Content: event.Text}, "", a.logprobs([]engine.Token{event})))
+				}
+			case engine.End:
+				add(a.chunk(delta{}, finishReason(event), nil))
+				if a.request.includeUsage {
+					add(a.usageChunk(event))
+				}
+				out = append(out, &sse.Event{Data: []byte("[DONE]")})
+			case engine.Failed:
+				add(openAIFailure(&problem.Problem{Code: event.Code, Message: event.Message}))
+			}
+		}
+		return out, ended, more
+	}
+}
+
+// whole waits for the end of the job and gives the answer in one piece.
+func (a *openAIAnswer) whole(gone <-chan struct{}) (any, *problem.Problem) {
+	for {
+		events, ended, more := a.job.Since(0)
+		if !ended {
+			select {
+			case <-more:
+			case <-gone:
+				return nil, problem.New(problem.Cancelled, "the client closed its connection")
+			}
+			continue
+		}
+		if failed, ok := events[len(events)-1].(engine.Failed); ok {
+			return nil, &problem.Problem{Code: failed.Code, Message: failed.Message}
+		}
+		var text strings.Builder
+		var tokens []engine.Token
+		for _, event := range events {
+			if token, ok := event.(engine.Token); ok {
+				text.WriteString(token.Text)
+				tokens = append(tokens, token)
+			}
+		}
+		return a.completion(text.String(), tokens, events[len(events)-1].(engine.End)), nil
+	}
+}

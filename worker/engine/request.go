@@ -1,0 +1,111 @@
+package engine
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"fmt"
+
+	"touchstone/native"
+	"touchstone/worker/internal/problem"
+)
+
+// Limits of a request, as the HTTP interface documents them.
+const (
+	MaxPromptCharacters = 32768
+	MaxOutputTokens     = 2048
+	MaxStopSequences    = 4
+	MaxStopTokens       = 32
+	MaxLogprobs         = 20
+	MaxJobIDCharacters  = 128
+)
+
+// Request is a job to run. Its fields must be in the ranges of the HTTP interface; Submit checks what depends on the
+// tokenizer, the context and the state of the worker.
+type Request struct {
+	JobID         string
+	CorrelationID string
+	Prompt        string  // names of control tokens in it stand for those tokens
+	Tokens        []int32 // the prompt as token ids; Prompt is not used if this is not nil
+	Parameters
+	LogitsHash bool
+	Keep       bool // go on when the client disconnects
+}
+
+// Parameters say how tokens are chosen and when to stop.
+type Parameters struct {
+	MaxTokens         int      `json:"max_tokens"` // 0: the server's limit, or what the context leaves
+	Temperature       float64  `json:"temperature"`
+	TopP              float64  `json:"top_p"`
+	TopK              int      `json:"top_k"`
+	MinP              float64  `json:"min_p"`
+	RepetitionPenalty float64  `json:"repetition_penalty"`
+	Stop              []string `json:"stop"`
+	Seed              *uint64  `json:"seed"` // nil: a random one
+	Logprobs          int      `json:"logprobs"`
+}
+
+// DefaultParameters are the parameters of a request that names none.
+func DefaultParameters() Parameters {
+	return Parameters{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Stop: []string{}}
+}
+
+// sampling is how the native library wants the parameters.
+func (p *Parameters) sampling() *native.Sampling {
+	return &native.Sampling{
+		Temperature: float32(p.Temperature), TopK: p.TopK, TopP: float32(p.TopP), MinP: float32(p.MinP),
+		RepetitionPenalty: float32(p.RepetitionPenalty), Seed: *p.Seed, TopLogprobs: p.Logprobs,
+	}
+}
+
+// randomSeed draws a seed from the operating system.
+func randomSeed() uint64 {
+	var seed [8]byte
+	rand.Read(seed[:]) // never fails
+	return binary.LittleEndian.Uint64(seed[:])
+}
+
+// prepare tokenizes the request and settles its parameters: what Submit does before it looks at the worker's state.
+func (e *Engine) prepare(request Request) (*Job, error) {
+	tokens := request.Tokens
+	if tokens == nil {
+		var err error
+		if tokens, err = e.options.Tokenizer.Encode(request.Prompt, true); err != nil {
+			return nil, problem.New(problem.InvalidRequest, "the prompt cannot be tokenized: %v", err)
+		}
+	}
+	if len(tokens) == 0 {
+		return nil, problem.New(problem.InvalidRequest, "the prompt has no tokens; give it some text")
+	}
+	limitReason := StopMaxTokens
+	if request.MaxTokens == 0 {
+		request.MaxTokens = e.options.MaxTokens
+		if left := e.options.ContextLength - len(tokens); left < request.MaxTokens {
+			request.MaxTokens, limitReason = max(left, 1), StopContextFull
+		}
+	}
+	if total := len(tokens) + request.MaxTokens; total > e.options.ContextLength {
+		return nil, contextExceeded(len(tokens), request.MaxTokens, e.options.ContextLength)
+	}
+	if request.Seed == nil {
+		seed := randomSeed()
+		request.Seed = &seed
+	}
+	job := newJob(request, tokens, limitReason, e.options.Now())
+	job.blocks = (len(tokens) + request.MaxTokens + kvBlockPositions - 1) / kvBlockPositions
+	if job.blocks > e.blocksTotal {
+		return nil, problem.New(problem.InsufficientVRAM,
+			"the KV cache is too small for this job: required %d bytes, available %d bytes; "+
+				"shorten the prompt, lower max_tokens or raise --kv-cache-bytes",
+			uint64(job.blocks)*e.blockBytes, uint64(e.blocksTotal)*e.blockBytes)
+	}
+	return job, nil
+}
+
+func contextExceeded(prompt, output, context int) *problem.Problem {
+	message := fmt.Sprintf("the prompt has %d tokens and max_tokens is %d: together %d, but the context holds %d",
+		prompt, output, prompt+output, context)
+	return &problem.Problem{Code: problem.InvalidRequest, Message: message, Errors: []problem.Field{{
+		Field: "max_tokens", Constraint: fmt.Sprintf("prompt tokens + max_tokens <= %d", context),
+		Got: map[string]int{"prompt_tokens": prompt, "max_tokens": output}, Message: message,
+	}}}
+}

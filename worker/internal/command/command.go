@@ -1,0 +1,115 @@
+// Package command is the worker's command line.
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Version of the worker.
+const Version = "1.0.0"
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1 // the command could not do what it was asked for
+	exitUsage  = 2 // the command line is wrong
+)
+
+// usageError is a command line that is wrong.
+type usageError struct{ error }
+
+// Main runs the command line and returns the exit code. A failure is one line on stderr.
+func Main(arguments []string, stdout, stderr io.Writer) int {
+	ctx, stop := untilSignal(stderr)
+	defer stop()
+	root := newRoot()
+	root.SetArgs(arguments)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintln(stderr, "worker:", strings.ReplaceAll(err.Error(), "\n", " "))
+	if errors.As(err, &usageError{}) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// hurryKey leads from a command's context to the one that ends when the command must not wait for anything any more.
+type hurryKey struct{}
+
+// hurried gives the context that ends at the second signal.
+func hurried(ctx context.Context) context.Context { return ctx.Value(hurryKey{}).(context.Context) }
+
+// untilSignal gives a context that ends at the first SIGTERM or SIGINT; the one that hurried gives for it ends at the
+// second, and the third ends the process. stop ends the watch.
+func untilSignal(stderr io.Writer) (ctx context.Context, stop func()) {
+	hurry, cancelHurry := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), hurryKey{}, hurry))
+	signals := make(chan os.Signal, 3)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		for _, act := range []func(){cancel, cancelHurry, func() {
+			fmt.Fprintln(stderr, "worker: ended at once by a third signal")
+			os.Exit(exitFailed)
+		}} {
+			select {
+			case <-signals:
+				act()
+			case <-done:
+				return
+			}
+		}
+	}()
+	return ctx, func() {
+		signal.Stop(signals)
+		close(done)
+		<-ended
+		cancel()
+		cancelHurry()
+	}
+}
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use: "worker", Short: "An inference worker for GGUF models", Version: Version,
+		SilenceUsage: true, SilenceErrors: true, DisableSuggestions: true,
+		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		Args: func(_ *cobra.Command, arguments []string) error {
+			if len(arguments) > 0 {
+				return usageError{fmt.Errorf("%q is no command; there are serve, run, devices and inspect", arguments[0])}
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(newServe(), newRun(), newDevices(), newInspect())
+	return root
+}
+
+// takes makes a check of the number of arguments; what names the one that is wanted, or is empty.
+func takes(what string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, arguments []string) error {
+		switch {
+		case what == "" && len(arguments) > 0:
+			return usageError{fmt.Errorf("%s takes no arguments, but %q was given", cmd.Name(), arguments[0])}
+		case what != "" && (len(arguments) != 1 || arguments[0] == ""):
+			return usageError{fmt.Errorf("%s takes one argument: %s", cmd.Name(), what)}
+		}
+		return nil
+	}
+}
