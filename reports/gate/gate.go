@@ -1,0 +1,200 @@
+// Package gate runs a gate: it checks the tree against the registry, runs the specs, gives the verdict
+// and writes the report. A gate's suite file needs nothing else:
+//
+//	func TestGate1(t *testing.T) {
+//		gate.Run(t, gate.Gate{Registry: gate1.Registry, Package: "./gates/gate1", Subject: subject})
+//	}
+package gate
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	"github.com/onsi/gomega"
+
+	"touchstone/reports"
+	"touchstone/reports/attest"
+	"touchstone/reports/requirement"
+	"touchstone/reports/verdict"
+)
+
+// Gate is what a suite says about itself.
+type Gate struct {
+	// Registry is the YAML of the requirement registry.
+	Registry []byte
+	// Package is the suite's package as a command line names it, such as "./gates/gate1".
+	Package string
+	// Subject tells what was tested. It is called once, after the specs, on parallel process 1, also
+	// when the setup failed; what it cannot know it leaves empty.
+	Subject func() verdict.Subject
+	// ReportDir is where the report goes. The environment variable GATE_REPORT_DIR wins over it.
+	ReportDir string
+	// RequireComplete makes INCOMPLETE exit 1, as GATE_REQUIRE_COMPLETE=true does.
+	RequireComplete bool
+	// KnownFaults are all faults the saboteurs implement for this gate; nil skips that comparison.
+	KnownFaults []string
+	// SigningKey is a file with a private ed25519 key in PEM. The environment variable GATE_SIGNING_KEY
+	// wins over it; without either the attestation is not signed.
+	SigningKey string
+	// Redact replaces the texts in evidence by their lengths and hashes, as GATE_REDACT=true does.
+	// Messages of failures stay: they quote what differed.
+	Redact bool
+	// TeethFile is a file with the outcome of running the faults, as verdict.ReadTeeth reads it. The
+	// environment variable GATE_TEETH wins over it; without either, teeth are not measured.
+	TeethFile string
+}
+
+// Run runs the gate as the test t and ends it according to the verdict: it fails for FAIL, for
+// INCOMPLETE where completeness is required, and when the report could not be written. Flags and specs
+// must be registered before it is called; it calls RunSpecs itself.
+func Run(t *testing.T, g Gate) {
+	t.Helper()
+	registry, err := requirement.Load(g.Registry)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.applyEnvironment(); err != nil {
+		t.Fatal(err)
+	}
+	gomega.RegisterFailHandler(ginkgo.Fail)
+	description := registry.Gate + " " + registry.Title
+	tree := ginkgo.PreviewSpecs(description).SpecReports
+	if err := registry.CheckTree(tree, g.KnownFaults); err != nil {
+		t.Fatalf("nothing was run: the specs do not match the registry %s:\n%v", registry.Gate, err)
+	}
+	suiteConfig, reporterConfig := ginkgo.GinkgoConfiguration()
+	suiteConfig.RandomizeAllSpecs = true
+	key, err := g.signingKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	teeth, err := g.teeth()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := &run{gate: g, key: key, teeth: teeth, plan: plan(tree), parallel: suiteConfig.ParallelTotal > 1}
+	first := suiteConfig.ParallelProcess == 1
+	if first {
+		if err := reports.Clear(g.ReportDir); err != nil {
+			t.Fatalf("remove the earlier report: %v", err)
+		}
+	}
+	ginkgo.ReportAfterSuite("the verdict of "+registry.Gate, run.finish)
+	passed := ginkgo.RunSpecs(ignoreOutcome{}, description, suiteConfig, reporterConfig)
+	if !first {
+		return // process 1 speaks for all
+	}
+	run.end(t, passed)
+}
+
+// ignoreOutcome takes Ginkgo's own outcome: the verdict decides instead, since Ginkgo's is also a
+// success when nothing ran, and a failure when only a SHOULD row failed.
+type ignoreOutcome struct{}
+
+func (ignoreOutcome) Fail() {}
+
+func plan(tree types.SpecReports) []verdict.PlannedSpec {
+	planned := []verdict.PlannedSpec{}
+	for _, spec := range tree.WithLeafNodeType(types.NodeTypeIt) {
+		for _, id := range requirement.IDs(spec.Labels()) {
+			planned = append(planned, verdict.PlannedSpec{Row: id, Text: spec.FullText()})
+		}
+	}
+	return planned
+}
+
+// run carries what ReportAfterSuite found to the end of the test.
+type run struct {
+	gate     Gate
+	plan     []verdict.PlannedSpec
+	parallel bool
+	key      *attest.Key
+	teeth    *verdict.Teeth
+	ginkgo   types.Report
+	options  verdict.Options
+	report   *reports.Report
+	err      error
+	told     bool
+}
+
+// finish computes, writes and, where it is the last chance, tells the verdict.
+func (r *run) finish(report ginkgo.Report) {
+	r.ginkgo = report
+	r.err = r.write()
+	// The ginkgo command shows what a parallel process prints here, but not what it prints later; and
+	// Ginkgo exits a run that is focused in the code before end gets to it.
+	if r.parallel || report.SuiteHasProgrammaticFocus {
+		r.tell()
+	}
+}
+
+func (r *run) write() error {
+	r.options.Package, r.options.Plan, r.options.Teeth = r.gate.Package, r.plan, r.teeth
+	r.options.Repeated, r.options.RequireComplete, r.options.Redacted = repeatFlag(), r.gate.RequireComplete, r.gate.Redact
+	r.options.Case = os.Getenv("GATE_CASE")
+	r.options.Subject, r.options.SubjectProblem = r.gate.subject()
+	r.options.Subject.HarnessVersion = reports.HarnessVersion
+	return r.compute()
+}
+
+// subject asks the suite what was tested; a suite that panics over it shall not cost the report.
+func (g *Gate) subject() (subject verdict.Subject, problem string) {
+	if g.Subject == nil {
+		return verdict.Subject{}, ""
+	}
+	defer func() {
+		if cause := recover(); cause != nil {
+			problem = fmt.Sprint(cause)
+		}
+	}()
+	return g.Subject(), ""
+}
+
+func (r *run) compute() error {
+	report, err := reports.New(r.gate.Registry, r.ginkgo, r.options)
+	if err != nil {
+		return err
+	}
+	report.Key = r.key
+	r.report = report
+	return reports.Write(r.gate.ReportDir, report)
+}
+
+// end tells the verdict, if that has not happened, and fails the test where the verdict asks for it.
+func (r *run) end(t *testing.T, passed bool) {
+	t.Helper()
+	switch {
+	case r.err != nil:
+	case r.report == nil:
+		r.err = errors.New("the suite ended before its verdict")
+	case !passed && r.ginkgo.SuiteSucceeded:
+		// A goroutine that outlived the last spec failed while the verdict was being given.
+		r.options.FailedLate = true
+		r.err, r.told = r.compute(), false
+	}
+	if !r.told {
+		r.tell()
+	}
+	switch {
+	case r.err != nil:
+		t.Fatal(r.err)
+	case r.report.Result.ExitCode != 0:
+		t.Error(r.report.Result.Verdict)
+	}
+}
+
+func (r *run) tell() {
+	r.told = true
+	if r.err == nil {
+		fmt.Printf("\n%s\n%s\n", r.report.Result.Line, filepath.Join(r.gate.ReportDir, reports.ChecklistFile))
+		r.err = announce(r.report.Result)
+	}
+	if r.err != nil {
+		fmt.Printf("\nNO REPORT: %v\n", r.err)
+	}
+}

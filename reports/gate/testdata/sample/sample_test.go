@@ -1,0 +1,132 @@
+// Package sample is a small gate that is run as a subprocess, once for each way in which a run can look
+// green without having proven anything. The environment variable SCENARIO picks the way.
+package sample
+
+import (
+	_ "embed"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"touchstone/reports/evidence"
+	"touchstone/reports/gate"
+	"touchstone/reports/requirement"
+	"touchstone/reports/verdict"
+)
+
+//go:embed sample.yaml
+var registry []byte
+
+var scenario = os.Getenv("SCENARIO")
+
+func TestSample(t *testing.T) {
+	gate.Run(t, gate.Gate{
+		Registry:  registry,
+		Package:   "./gates/sample",
+		ReportDir: "reports/out/sample",
+		Subject: func() verdict.Subject {
+			late.Wait()
+			if scenario == "subject panics" {
+				panic("no worker")
+			}
+			return verdict.Subject{Worker: "sample", WorkerVersion: "1.0.0", WorkerSHA256: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", Device: "cpu", Model: "tiny"}
+		},
+		KnownFaults: []string{"no-answer", "wrong-answer", "slow-answer"},
+	})
+}
+
+var _ = BeforeSuite(func() {
+	if scenario == "setup fails" {
+		Fail("the worker did not start")
+	}
+})
+
+var _ = AfterSuite(func() {
+	if scenario == "cleanup fails" {
+		Fail("the worker did not stop")
+	}
+})
+
+var late sync.WaitGroup
+
+var _ = Describe("sample", func() {
+	It("answers", requirement.ID("HTTP-01"), func() {
+		late.Wait()
+		switch scenario {
+		case "all skipped":
+			Skip("needs a worker")
+		case "fails":
+			Expect(41).To(Equal(42), "the answer")
+		case "panics":
+			panic("boom")
+		}
+		evidence.Observe("answer", 42, "")
+		evidence.Transcript("ask", evidence.Exchange{Method: "GET", URL: "/answer", Status: 200, ElapsedMS: 5,
+			Events: []evidence.Event{{AtMS: 1, Event: "started", Data: "{}"}, {AtMS: 2, Event: "token", Data: `{"i":0}`},
+				{AtMS: 4, Event: "token", Data: `{"i":1}`}, {AtMS: 5, Event: "end", Data: "{}"}}})
+		evidence.KernelError("gemm", "q8_0", "avx2", 64, 0.25, "row 0 column 1")
+	})
+
+	It("answers twice", requirement.ID("HTTP-02"), spec2)
+
+	It("answers fast", requirement.ID("KRN-01"), func() {
+		late.Wait()
+		switch scenario {
+		case "all skipped", "one skipped":
+			Skip("needs a CUDA device")
+		case "should fails":
+			Fail("too slow")
+		}
+		evidence.Observe("time", 3, "ms")
+	})
+
+	switch scenario {
+	case "unknown id":
+		It("is odd", requirement.ID("HTTP-99"), func() {})
+	case "no id":
+		It("is a stray", func() {})
+	case "flake attempts":
+		It("is flaky", requirement.ID("HTTP-01"), FlakeAttempts(3), func() {})
+	case "programmatic focus":
+		FIt("is focused", requirement.ID("HTTP-01"), func() { evidence.Observe("n", 1, "") }) //nolint:ginkgolinter // the mistake is the point
+	case "pending":
+		PIt("is pending", requirement.ID("HTTP-01"), func() {})
+	case "must pass repeatedly":
+		It("is repeated", requirement.ID("HTTP-01"), MustPassRepeatedly(2), func() { evidence.Observe("n", 1, "") })
+	}
+})
+
+func spec2(ctx SpecContext) {
+	switch scenario {
+	case "all skipped":
+		Skip("needs a worker")
+	case "empty It":
+		return
+	case "zero iterations":
+		var events []string
+		for _, event := range events {
+			evidence.Observe("event", event, "")
+			Expect(event).To(Equal("token"))
+		}
+		return
+	case "Eventually without Should":
+		Eventually(ctx, func(g Gomega) { g.Expect(1).To(Equal(2)) }) //nolint:ginkgolinter // the mistake is the point
+		return
+	case "late assertion":
+		late.Add(1)
+		go func() {
+			defer GinkgoRecover()
+			defer late.Done()
+			for CurrentSpecReport().LeafNodeText == "answers twice" {
+				time.Sleep(time.Millisecond) // until the spec is over
+			}
+			Expect(1).To(Equal(2))
+		}()
+	}
+	evidence.Observe("answer", 42, "")
+	evidence.Attach("log", "text/plain", []byte("answered\n"))
+}

@@ -1,0 +1,307 @@
+package verdict
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/onsi/ginkgo/v2/types"
+
+	"touchstone/reports/evidence"
+	"touchstone/reports/requirement"
+)
+
+// Compute joins the registry with the report of one run. The rules:
+//
+//   - Several specs on a row: the worst state decides. A spec of the plan that the report lacks is INCONCLUSIVE.
+//   - FAIL if a MUST row is FAILED or INCONCLUSIVE, or anything outside of the specs failed.
+//   - Else INCOMPLETE if a MUST row is NOT RUN, UNPROVEN or waived, or the run was filtered, focused,
+//     dry, retried or repeated.
+//   - Else PASS.
+//   - The exit code is 1 for FAIL, for INCOMPLETE with RequireComplete, and when no row ran at all; else 0.
+func Compute(registry *requirement.Registry, report types.Report, options Options) Result {
+	result := Result{
+		Gate: registry.Gate, Title: registry.Title,
+		RegistryVersion: registry.Version, RegistrySHA256: registry.SHA256,
+		Subject: options.Subject,
+		Started: report.StartTime, Ended: report.EndTime, Seed: report.SuiteConfig.RandomSeed,
+		Restrictions:  restrictions(report, options),
+		Problems:      problems(report, options),
+		TeethMeasured: options.Teeth != nil && options.Teeth.HarnessVersion == options.Subject.HarnessVersion,
+		Rows:          []Row{},
+	}
+	specs := specsByRow(report, options)
+	for _, requirement := range registry.Rows {
+		row := newRow(requirement, specs[requirement.ID])
+		if result.TeethMeasured {
+			row.applyTeeth(options.Teeth.Rows[row.ID])
+		}
+		row.applyWaiver(report)
+		result.Rows = append(result.Rows, row)
+		result.Counts.add(row)
+	}
+	result.Verdict = result.decide()
+	result.ExitCode = result.exitCode(options.RequireComplete)
+	result.Line = result.line()
+	return result
+}
+
+func (r *Result) decide() Verdict {
+	verdict := Pass
+	for _, row := range r.Rows {
+		if row.Level != requirement.Must {
+			continue
+		}
+		switch {
+		case row.Waived:
+			verdict = Incomplete
+		case row.State == Failed || row.State == Inconclusive:
+			return Fail
+		case row.State != Passed:
+			verdict = Incomplete
+		}
+	}
+	switch {
+	case len(r.Problems) > 0:
+		return Fail
+	case len(r.Restrictions) > 0:
+		return Incomplete
+	}
+	return verdict
+}
+
+func (r *Result) exitCode(requireComplete bool) int {
+	nothingRan := r.Counts.NotRun == r.Counts.Total
+	if r.Verdict == Pass || r.Verdict == Incomplete && !requireComplete && !nothingRan {
+		return 0
+	}
+	return 1
+}
+
+func (c *Counts) add(row Row) {
+	c.Total++
+	switch row.State {
+	case Passed:
+		c.Passed++
+	case Failed:
+		c.Failed++
+	case NotRun:
+		c.NotRun++
+	case Inconclusive:
+		c.Inconclusive++
+	case Unproven:
+		c.Unproven++
+	}
+	if row.Waived {
+		c.Waived++
+	}
+}
+
+// specsByRow returns the specs of the report and, as INCONCLUSIVE, those of the plan that it lacks.
+func specsByRow(report types.Report, options Options) map[string][]Spec {
+	specs := map[string][]Spec{}
+	missing := map[PlannedSpec]int{}
+	for _, planned := range options.Plan {
+		missing[planned]++
+	}
+	for _, raw := range report.SpecReports.WithLeafNodeType(types.NodeTypeIt) {
+		for _, id := range requirement.IDs(raw.Labels()) {
+			specs[id] = append(specs[id], newSpec(raw, report, options))
+			missing[PlannedSpec{Row: id, Text: raw.FullText()}]--
+		}
+	}
+	for _, planned := range options.Plan {
+		if missing[planned] <= 0 {
+			continue
+		}
+		missing[planned]--
+		specs[planned.Row] = append(specs[planned.Row], Spec{
+			Text: planned.Text, State: Inconclusive, Reason: "the spec vanished: it is in the tree but not in the report",
+			Evidence: []evidence.Entry{}, Rerun: rerun(options.Package, planned.Text),
+		})
+	}
+	return specs
+}
+
+func newSpec(raw types.SpecReport, report types.Report, options Options) Spec {
+	spec := Spec{
+		Text: raw.FullText(), Location: location(raw.LeafNodeLocation), Seconds: raw.RunTime.Seconds(),
+		Process: raw.ParallelProcess, Rerun: rerun(options.Package, raw.FullText()),
+	}
+	entries, err := evidence.FromReport(raw.ReportEntries)
+	spec.Evidence = append([]evidence.Entry{}, entries...)
+	for i := range spec.Evidence {
+		spec.Evidence[i].File = spec.Evidence[i].File.WithoutContent()
+	}
+	switch {
+	case raw.Failed():
+		spec.State, spec.Failure = Failed, newFailure(raw)
+		spec.Reason = spec.Failure.How + ": " + spec.Failure.brief()
+		if spec.Failure.rerun != "" {
+			spec.Rerun = spec.Failure.rerun
+		}
+	case raw.State == types.SpecStatePassed && report.SuiteConfig.DryRun:
+		spec.State, spec.Reason = NotRun, "dry run: nothing was executed"
+	case raw.State == types.SpecStatePassed && err != nil:
+		spec.State, spec.Reason = Inconclusive, "its evidence cannot be read: "+err.Error()
+	case raw.State == types.SpecStatePassed && len(entries) == 0:
+		spec.State, spec.Reason = Inconclusive, "passed without observing anything"
+	case raw.State == types.SpecStatePassed:
+		spec.State = Passed
+	case raw.State == types.SpecStateSkipped || raw.State == types.SpecStatePending:
+		spec.State, spec.Reason = NotRun, skipReason(raw, report)
+	default:
+		spec.State, spec.Reason = Inconclusive, "ended in the state "+raw.State.String()
+	}
+	return spec
+}
+
+func skipReason(raw types.SpecReport, report types.Report) string {
+	switch {
+	case raw.State == types.SpecStatePending:
+		return "pending: the spec is switched off in the code"
+	case raw.Failure.Message != "":
+		return raw.Failure.Message
+	case len(Filters(report.SuiteConfig)) > 0:
+		return "not selected by " + strings.Join(Filters(report.SuiteConfig), " ")
+	case report.SuiteHasProgrammaticFocus:
+		return "not selected: other specs are focused in the code"
+	default:
+		return "skipped without a reason"
+	}
+}
+
+func newRow(row requirement.Row, specs []Spec) Row {
+	result := Row{
+		ID: row.ID, Layer: row.Layer, Title: row.Title, Level: row.Level, Proof: row.Proof, Waiver: row.Waiver,
+		Faults: row.Faults, Killed: []string{}, Reasons: []string{}, Specs: append([]Spec{}, specs...),
+		State: Passed,
+	}
+	if len(specs) == 0 {
+		result.State, result.Reasons = Inconclusive, []string{"the row vanished: the report has no spec for it"}
+	}
+	// Parallel processes finish in any order; the report does not depend on it.
+	slices.SortStableFunc(result.Specs, func(a, b Spec) int { return strings.Compare(a.Text, b.Text) })
+	for _, spec := range result.Specs {
+		result.Seconds += spec.Seconds
+		if spec.State.badness() > result.State.badness() {
+			result.State = spec.State
+		}
+	}
+	for _, spec := range result.Specs {
+		if spec.State == result.State && spec.Reason != "" && !slices.Contains(result.Reasons, spec.Reason) {
+			result.Reasons = append(result.Reasons, spec.Reason)
+		}
+	}
+	return result
+}
+
+func (r *Row) applyWaiver(report types.Report) {
+	switch {
+	case r.Waiver == nil:
+	case r.State == Passed || r.State == Unproven:
+		r.State = Failed
+		r.Reasons = []string{"the waiver is out of date: the row passes; remove the waiver from the registry"}
+	case r.Waiver.Holds(report.EndTime):
+		r.Waived = true
+	default:
+		r.Reasons = append(r.Reasons, "its waiver expired on "+r.Waiver.Expires)
+	}
+}
+
+// restrictions says why a run is not a full, single run.
+func restrictions(report types.Report, options Options) []string {
+	config := report.SuiteConfig
+	found := append([]string{}, Filters(config)...)
+	add := func(condition bool, text string) {
+		if condition && !slices.Contains(found, text) {
+			found = append(found, text)
+		}
+	}
+	add(report.SuiteHasProgrammaticFocus, "focused in the code")
+	add(config.DryRun, "dry run")
+	add(config.FlakeAttempts > 1, fmt.Sprintf("--flake-attempts=%d", config.FlakeAttempts))
+	add(options.Case != "", "only the case GATE_CASE="+options.Case)
+	add(options.Repeated != "", "repeated with "+options.Repeated)
+	for _, spec := range report.SpecReports.WithLeafNodeType(types.NodeTypeIt) {
+		add(spec.MaxFlakeAttempts > 1, "specs with FlakeAttempts")
+		add(spec.NumAttempts > 1, "specs run more than once")
+	}
+	if report.SuiteSucceeded {
+		for _, reason := range report.SpecialSuiteFailureReasons {
+			add(true, oneLine(reason))
+		}
+	}
+	return found
+}
+
+// Filters lists the flags that select specs, as they were given.
+func Filters(config types.SuiteConfig) []string {
+	var flags []string
+	for _, list := range []struct {
+		flag   string
+		values []string
+	}{{"--focus", config.FocusStrings}, {"--skip", config.SkipStrings}, {"--focus-file", config.FocusFiles}, {"--skip-file", config.SkipFiles}} {
+		for _, value := range list.values {
+			flags = append(flags, fmt.Sprintf("%s=%s", list.flag, value))
+		}
+	}
+	if config.LabelFilter != "" {
+		flags = append(flags, "--label-filter="+config.LabelFilter)
+	}
+	if config.SemVerFilter != "" {
+		flags = append(flags, "--sem-ver-filter="+config.SemVerFilter)
+	}
+	return flags
+}
+
+// problems lists what failed outside of the specs.
+func problems(report types.Report, options Options) []string {
+	found := []string{}
+	for _, node := range report.SpecReports {
+		if !node.LeafNodeType.Is(types.NodeTypeIt) && node.Failed() {
+			found = append(found, fmt.Sprintf("%s %s: %s (%s)", node.LeafNodeType, node.State,
+				strings.TrimSpace(node.Failure.Message), location(node.Failure.Location)))
+		}
+	}
+	if options.SubjectProblem != "" {
+		found = append(found, "it is not known what was tested: "+options.SubjectProblem)
+	}
+	if options.FailedLate {
+		found = append(found, "an assertion failed after the last spec had ended: a goroutine outlived its spec")
+	}
+	if report.SuiteSucceeded {
+		return found
+	}
+	found = append(found, report.SpecialSuiteFailureReasons...)
+	if len(found) == 0 && report.SpecReports.CountWithState(types.SpecStateFailureStates) == 0 {
+		found = append(found, "the suite failed, but no spec says why")
+	}
+	return found
+}
+
+// location is a code location without the folders of the machine it was built on.
+func location(at types.CodeLocation) string {
+	if at.FileName == "" {
+		return ""
+	}
+	name := at.FileName
+	for _, root := range []string{"/gates/", "/suites/", "/fixtures/", "/reports/"} {
+		if i := strings.LastIndex(name, root); i >= 0 {
+			name = name[i+1:]
+			break
+		}
+	}
+	return fmt.Sprintf("%s:%d", name, at.LineNumber)
+}
+
+// rerun is the command for one spec. Ginkgo matches the focus with the suite's description and the
+// spec's text behind it, so that only the end can be anchored.
+func rerun(pkg, text string) string {
+	return fmt.Sprintf("go tool ginkgo run --focus=%s %s", shellQuote(regexp.QuoteMeta(text)+"$"), pkg)
+}
+
+func shellQuote(text string) string {
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
+}
