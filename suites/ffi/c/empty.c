@@ -1,0 +1,3 @@
+/* A shared object that does not implement the ABI. */
+int nothing(void);
+int nothing(void) { return 0; }

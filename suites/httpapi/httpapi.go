@@ -1,0 +1,69 @@
+// Package httpapi holds the specs of the HTTP layer. They know a worker by its HTTP interface alone.
+package httpapi
+
+import (
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"touchstone/suites/target"
+)
+
+// Every timeout of this package, named.
+const (
+	specTimeout = 30 * time.Second
+	// buildTimeout covers a compilation of the native library on a slow machine.
+	buildTimeout = 3 * time.Minute
+	// drainTimeout is the time a worker has between SIGTERM and its end.
+	drainTimeout = 5 * time.Second
+)
+
+// rain is a prompt of the bundled model's subject that any other model can continue too.
+const rain = "Please write a haiku about rain"
+
+// Register adds the specs to the container that calls it.
+func Register(subject func() *target.Target) {
+	registerServer(subject)
+	registerHealth(subject)
+	registerExecute(subject)
+	registerSSE(subject)
+	registerCorrelation(subject)
+	registerValidation(subject)
+}
+
+// httpClient is the client of the shared worker, or skips the spec.
+func httpClient(subject func() *target.Target) *target.Client {
+	GinkgoHelper()
+	subject().Require(target.HTTP)
+	return subject().Client()
+}
+
+// execute runs a request to its end and decodes it.
+func execute(ctx SpecContext, client *target.Client, fields target.Fields, header ...string) (*target.Stream, target.Generation) {
+	GinkgoHelper()
+	stream, err := client.Execute(ctx, fields, header...)
+	Expect(err).NotTo(HaveOccurred())
+	generation, err := stream.Generation()
+	Expect(err).NotTo(HaveOccurred())
+	return stream, generation
+}
+
+// mustEnd expects a generation that ended well, with its count.
+func mustEnd(generation target.Generation) *target.End {
+	GinkgoHelper()
+	Expect(generation.Failure).To(BeNil(), "the stream ended with an error: %+v", generation.Failure)
+	Expect(generation.End).NotTo(BeNil(), "the stream has no end event")
+	Expect(generation.End.TokensOut).NotTo(BeNil(), "the end event has no tokens_out")
+	return generation.End
+}
+
+// health asks for the worker's health.
+func health(ctx SpecContext, client *target.Client) target.Health {
+	GinkgoHelper()
+	response, err := client.Do(ctx, target.Get("/health"))
+	Expect(err).NotTo(HaveOccurred())
+	var answer target.Health
+	Expect(response.JSON(&answer)).To(Succeed())
+	return answer
+}

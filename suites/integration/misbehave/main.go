@@ -1,0 +1,116 @@
+// Command misbehave is a worker with one bad habit, for showing that the harness diagnoses it.
+//
+//	misbehave HABIT PORT
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// Times of the habits; nothing here outlives life.
+const (
+	lateness = 400 * time.Millisecond
+	life     = 30 * time.Second
+)
+
+func main() {
+	if len(os.Args) != 3 {
+		fmt.Fprintln(os.Stderr, "usage: misbehave HABIT PORT")
+		os.Exit(2)
+	}
+	time.AfterFunc(life, func() { os.Exit(3) })
+	switch habit, port := os.Args[1], os.Args[2]; habit {
+	case "dies":
+		fmt.Println("cannot go on: the cat sat on the keyboard")
+		os.Exit(7)
+	case "never-listens":
+		fmt.Println("thinking")
+		waitForEnd()
+	case "hangs":
+		accept(port)
+		waitForEnd()
+	case "unhealthy":
+		serve(port, http.StatusServiceUnavailable)
+		waitForEnd()
+	case "late":
+		time.AfterFunc(lateness, func() { serve(port, http.StatusOK) })
+		waitForEnd()
+	case "floods":
+		for range 4096 {
+			fmt.Println(strings.Repeat("x", 255))
+		}
+		serve(port, http.StatusOK)
+		waitForEnd()
+	case "ignores-sigterm":
+		signal.Ignore(syscall.SIGTERM)
+		serve(port, http.StatusOK)
+		select {}
+	case "leaves-orphan":
+		orphan := exec.Command("sleep", fmt.Sprint(int(life.Seconds()))) //nolint:noctx // outliving this process is its purpose
+		if err := orphan.Start(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		serve(port, http.StatusOK)
+		waitForEnd()
+	case "behaves":
+		serve(port, http.StatusOK)
+		waitForEnd()
+	default:
+		fmt.Fprintf(os.Stderr, "no habit %q\n", habit)
+		os.Exit(2)
+	}
+}
+
+func waitForEnd() {
+	ended := make(chan os.Signal, 1)
+	signal.Notify(ended, syscall.SIGTERM)
+	<-ended
+}
+
+func listen(port string) net.Listener {
+	listener, err := net.Listen("tcp", "127.0.0.1:"+port) //nolint:noctx // it lives as long as the process
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	return listener
+}
+
+// accept takes connections and never answers.
+func accept(port string) {
+	listener := listen(port)
+	go func() {
+		var kept []net.Conn // what is not kept would be closed once it is garbage
+		defer func() {
+			for _, connection := range kept {
+				_ = connection.Close()
+			}
+		}()
+		for {
+			connection, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			kept = append(kept, connection)
+		}
+	}()
+}
+
+// serve answers everything with a status and nothing else.
+func serve(port string, status int) {
+	listener := listen(port)
+	server := &http.Server{
+		Handler:           http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }),
+		ReadHeaderTimeout: life,
+	}
+	go func() { _ = server.Serve(listener) }()
+}

@@ -1,0 +1,88 @@
+package soak
+
+import (
+	"fmt"
+	"slices"
+)
+
+// ControlResult says whether the soak could have seen what it looks for.
+type ControlResult struct {
+	// Seeds counts the requests that were sent with another seed, Changed those whose output changed.
+	Seeds   int `json:"seeds"`
+	Changed int `json:"changed"`
+	// Flips counts the trials in which one token of one run of FlipOneIn was flipped before the comparison, Named those in
+	// which exactly that run and step were named.
+	Flips     int `json:"flips"`
+	FlipOneIn int `json:"flipOneIn"`
+	Named     int `json:"named"`
+}
+
+// flipTrials is the number of flipped tokens.
+const flipTrials = 20
+
+func controls(c *Contents) ControlResult {
+	result := ControlResult{Seeds: len(c.Controls)}
+	for _, control := range c.Controls {
+		if reference, known := c.Reference(control.Request); known && Compare(reference, control.Outcome) != nil {
+			result.Changed++
+		}
+	}
+	sound := slices.DeleteFunc(slices.Clone(c.Records), func(r Record) bool { return r.Verdict != Same })
+	const most = 1000
+	sound = sound[:min(len(sound), most)]
+	result.FlipOneIn = len(sound)
+	d := newDraw(c.Header.Plan.MasterSeed, -1)
+	for range flipTrials {
+		if len(sound) == 0 {
+			break
+		}
+		at := d.below(len(sound))
+		reference, known := c.Reference(sound[at].Request)
+		if !known || max(len(reference.Tokens), len(reference.Pieces)) == 0 {
+			continue // nothing was generated: there is no token to flip
+		}
+		result.Flips++
+		flipped, step := flip(reference, d)
+		if nameFlip(c, sound, at, flipped, step) {
+			result.Named++
+		}
+	}
+	return result
+}
+
+// nameFlip puts a flipped outcome into a run and tells whether the divergence found first, and alone, is that.
+func nameFlip(c *Contents, sound []Record, at int, flipped Outcome, step int) bool {
+	output, err := judge(c, Answer{Role: SubjectRole, Request: sound[at].Request, Outcome: flipped})
+	if err != nil {
+		return false
+	}
+	spoiled := slices.Clone(sound)
+	spoiled[at].Outputs = []Output{output}
+	found := divergences(&c.Header.Plan, spoiled, maxListed)
+	return len(found) == 1 && found[0].Run == sound[at].Index && found[0].Difference.Step == step
+}
+
+// flip changes one token, or one piece of text where tokens are not known, at a drawn step.
+func flip(o Outcome, d *draw) (Outcome, int) {
+	if len(o.Tokens) > 0 {
+		step := d.below(len(o.Tokens))
+		o.Tokens = slices.Clone(o.Tokens)
+		o.Tokens[step] ^= 1
+		return o, step
+	}
+	step := d.below(len(o.Pieces))
+	o.Pieces = slices.Clone(o.Pieces)
+	o.Pieces[step] += "~"
+	return o, step
+}
+
+func (r ControlResult) problems() []string {
+	var problems []string
+	if r.Seeds > 0 && r.Changed == 0 {
+		problems = append(problems, fmt.Sprintf("control: %s with another seed changed no output: the seed is ignored, or the outputs do not come from the model", plural(r.Seeds, "request")))
+	}
+	if r.Named < r.Flips {
+		problems = append(problems, fmt.Sprintf("control: only %d of %d flipped tokens were named correctly", r.Named, r.Flips))
+	}
+	return problems
+}

@@ -1,0 +1,248 @@
+package soak
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"touchstone/suites/target"
+)
+
+// Executor sends requests to a subject.
+type Executor interface {
+	// Subject says what is soaked.
+	Subject() Subject
+	// Reference executes a request alone in a fresh process, with every factor at its baseline.
+	Reference(ctx context.Context, request Request) (Outcome, error)
+	// Execute executes a run as it was drawn. The outputs come in an order that depends on the run alone.
+	Execute(ctx context.Context, plan *Plan, run Run) (Execution, error)
+	// Close ends all processes that the executor started.
+	Close() error
+}
+
+// Execution is what a run produced.
+type Execution struct {
+	Answers    []Answer
+	FirstToken time.Duration     // of the drawn request; 0 where it is not known
+	RSS        map[string]uint64 // bytes by process
+}
+
+// Answer is the outcome of one request of a run.
+type Answer struct {
+	Role    string
+	Request int
+	Outcome Outcome
+}
+
+// SubjectRole is the role of the request that was drawn.
+const SubjectRole = "subject"
+
+// Shard is a part of a soak: the runs whose index leaves the remainder Index when divided by Of. The zero value is all.
+type Shard struct{ Index, Of int }
+
+// ParseShard reads "k/n" with 0 <= k < n.
+func ParseShard(text string) (Shard, error) {
+	first, second, found := strings.Cut(text, "/")
+	index, err := strconv.Atoi(first)
+	of, err2 := strconv.Atoi(second)
+	if !found || err != nil || err2 != nil || index < 0 || index >= of {
+		return Shard{}, fmt.Errorf("--shard: %q is not k/n with 0 <= k < n, such as 0/4", text)
+	}
+	return Shard{Index: index, Of: of}, nil
+}
+
+// String gives "k/n".
+func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, max(s.Of, 1)) }
+
+// Has tells whether the run belongs to the shard.
+func (s Shard) Has(index int) bool { return s.Of <= 1 || index%s.Of == s.Index }
+
+// Settings are how a soak is run.
+type Settings struct {
+	Executor Executor
+	Ledger   *Ledger // from NewLedger or OpenLedger, with NewHeader of the plan
+	Runs     int     // indices 0 to Runs-1; 0: until Duration is over
+	Duration time.Duration
+	Shard    Shard
+	// Observe, if set, is told of every run that was recorded.
+	Observe func(Record)
+}
+
+// maxErrors is the number of runs in a row without an answer after which a soak gives up on its subject.
+const maxErrors = 10
+
+// runTimeout bounds a run: a subject that hangs gives no answer. It leaves room for slow devices.
+const runTimeout = 10 * time.Minute
+
+// NewHeader is the header of a new ledger.
+func NewHeader(plan Plan, subject Subject, shard Shard, machine string) Header {
+	local := &Local{Shard: shard.String(), Started: time.Now().UTC().Format(time.RFC3339), Machine: machine}
+	return Header{Format: Format, PlanSHA256: plan.SHA256(), Plan: plan, Subject: subject, Local: local}
+}
+
+// Soak does the runs that the ledger lacks, after the references and controls that it lacks. It returns when all are done,
+// when Duration is over or when ctx ends: then what was under way is not recorded, and the error is nil. An error means
+// that the soak could not go on; the ledger holds what was done.
+func Soak(ctx context.Context, settings Settings) error {
+	plan := &settings.Ledger.Header.Plan
+	if err := plan.Check(); err != nil {
+		return err
+	}
+	if settings.Ledger.Asked != settings.Runs {
+		if err := settings.Ledger.Append(Line{Asked: &settings.Runs}); err != nil {
+			return err
+		}
+	}
+	if settings.Duration > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, settings.Duration)
+		defer cancel()
+	}
+	err := settings.prepare(ctx, plan)
+	if err == nil {
+		err = settings.runAll(ctx, plan)
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		return nil
+	}
+	return err
+}
+
+// Repeat soaks a prepared target without a ledger on disk, for a spec of a gate. It gives the report and what was recorded.
+func Repeat(ctx context.Context, t *target.Target, plan Plan, runs int) (report Report, contents Contents, err error) {
+	executor, err := NewExecutor(ctx, t)
+	if err != nil {
+		return report, contents, err
+	}
+	defer func() { err = errors.Join(err, executor.Close()) }()
+	ledger := NewLedger(NewHeader(plan, executor.Subject(), Shard{}, ""))
+	if err := Soak(ctx, Settings{Executor: executor, Ledger: ledger, Runs: runs}); err != nil {
+		return report, contents, err
+	}
+	return NewReport(&ledger.Contents), ledger.Contents, nil
+}
+
+// prepare makes the references and controls that the ledger lacks.
+func (s *Settings) prepare(ctx context.Context, plan *Plan) error {
+	for i, request := range plan.Requests {
+		if _, known := s.Ledger.Reference(i); known {
+			continue
+		}
+		outcome, err := s.Executor.Reference(ctx, request)
+		if err != nil {
+			return fmt.Errorf("the reference of request %d: %w", i, errors.Join(err, ctx.Err()))
+		}
+		if err := s.Ledger.Append(Line{Reference: &Reference{Request: i, Outcome: outcome}}); err != nil {
+			return err
+		}
+	}
+	for _, request := range controlRequests(plan) {
+		if slices.ContainsFunc(s.Ledger.Controls, func(c Control) bool { return c.Request == request }) {
+			continue
+		}
+		changed := plan.Requests[request]
+		changed.Seed++
+		outcome, err := s.Executor.Reference(ctx, changed)
+		if err != nil {
+			return fmt.Errorf("the control of request %d: %w", request, errors.Join(err, ctx.Err()))
+		}
+		if err := s.Ledger.Append(Line{Control: &Control{Request: request, Seed: changed.Seed, Outcome: outcome}}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxControls bounds the requests that are sent with another seed.
+const maxControls = 8
+
+// controlRequests are the requests whose output depends most on the seed: the hottest first, then the longest.
+func controlRequests(plan *Plan) []int {
+	var hot []int
+	for i, request := range plan.Requests {
+		if request.Temperature > 0 && request.TopK != 1 {
+			hot = append(hot, i)
+		}
+	}
+	slices.SortStableFunc(hot, func(a, b int) int {
+		left, right := plan.Requests[a], plan.Requests[b]
+		return cmp.Or(cmp.Compare(right.Temperature, left.Temperature), cmp.Compare(right.MaxTokens, left.MaxTokens))
+	})
+	return hot[:min(len(hot), maxControls)]
+}
+
+func (s *Settings) runAll(ctx context.Context, plan *Plan) error {
+	failed := 0
+	for index := 0; s.Runs == 0 || index < s.Runs; index++ {
+		if !s.Shard.Has(index) || s.Ledger.Has(index) {
+			continue
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		record, err := Perform(ctx, s.Executor, &s.Ledger.Contents, plan.Draw(index))
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if failed++; err == nil {
+			failed = 0
+		}
+		if err := s.Ledger.Append(Line{Run: &record}); err != nil {
+			return err
+		}
+		if s.Observe != nil {
+			s.Observe(record)
+		}
+		if failed >= maxErrors {
+			return fmt.Errorf("%d runs in a row had no answer; the last one: %w", failed, err)
+		}
+	}
+	return nil
+}
+
+// Perform executes a run and compares every output with its reference in the ledger. The error is why an output is
+// missing; the record says so too.
+func Perform(ctx context.Context, executor Executor, ledger *Contents, run Run) (Record, error) {
+	ctx, cancel := context.WithTimeout(ctx, runTimeout)
+	defer cancel()
+	start := time.Now()
+	execution, err := executor.Execute(ctx, &ledger.Header.Plan, run)
+	end := time.Now()
+	record := Record{Run: run, Verdict: Same, Volatile: &Volatile{
+		At: end.UTC().Format(time.RFC3339Nano), Millis: millis(end.Sub(start)),
+		FirstTokenMillis: millis(execution.FirstToken), RSS: execution.RSS,
+	}}
+	for _, answer := range execution.Answers {
+		output, err := judge(ledger, answer)
+		if err != nil {
+			return record, err
+		}
+		if output.Difference != nil {
+			record.Verdict = Diverged
+		}
+		record.Outputs = append(record.Outputs, output)
+	}
+	if err != nil {
+		record.Verdict, record.Volatile.Error = Errored, err.Error()
+	}
+	return record, err
+}
+
+func judge(ledger *Contents, answer Answer) (Output, error) {
+	reference, known := ledger.Reference(answer.Request)
+	if !known {
+		return Output{}, fmt.Errorf("the ledger has no reference of request %d", answer.Request)
+	}
+	output := Output{Role: answer.Role, Request: answer.Request, SHA256: answer.Outcome.SHA256(), TextSHA256: answer.Outcome.TextSHA256()}
+	if output.Difference = Compare(reference, answer.Outcome); output.Difference != nil {
+		output.Outcome = &answer.Outcome
+	}
+	return output, nil
+}
+
+func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }
