@@ -1,0 +1,163 @@
+package teeth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"touchstone/fixtures/saboteurs"
+	"touchstone/reports"
+	"touchstone/reports/verdict"
+)
+
+// Tools are the programs that a trial runs, built once.
+type Tools struct {
+	Root     string // of the repository
+	Gate     string // the gate's compiled suite
+	Package  string // its package, "./gates/gate1"
+	Worker   string // the bundled worker
+	Sabotage string // the command that stands in for a worker
+	Saboteur string // the library that wraps a native one
+	Native   string // the native library to wrap
+}
+
+// Build compiles the tools into a folder.
+func Build(ctx context.Context, root, folder string) (Tools, error) {
+	tools := Tools{
+		Root: root, Package: "./gates/gate1",
+		Gate: filepath.Join(folder, "gate1.test"), Worker: filepath.Join(folder, "worker"), Sabotage: filepath.Join(folder, "sabotage"),
+		Saboteur: filepath.Join(folder, "libsaboteur.so"), Native: filepath.Join(folder, "libtouchstone.so"),
+	}
+	for _, command := range [][]string{
+		{"go", "test", "-c", "-o", tools.Gate, tools.Package},
+		{"go", "build", "-o", tools.Worker, "./worker"},
+		{"go", "build", "-o", tools.Sabotage, "./fixtures/saboteurs/cmd/sabotage"},
+		{"cc", "-std=c11", "-O1", "-shared", "-fPIC", "-o", tools.Saboteur, "fixtures/saboteurs/native/saboteur.c", "-ldl", "-lm"},
+		{"native/build-lib.sh", tools.Native},
+	} {
+		build := exec.CommandContext(ctx, command[0], command[1:]...)
+		build.Dir = root
+		if output, err := build.CombinedOutput(); err != nil {
+			return Tools{}, fmt.Errorf("%s: %w\n%s", strings.Join(command, " "), err, output)
+		}
+	}
+	return tools, nil
+}
+
+// Outcome is what a trial showed.
+type Outcome struct {
+	Trial
+	Killed  bool          `json:"killed"`           // the row turned red, and the report said FAIL
+	State   verdict.State `json:"state"`            // of the row
+	Reason  string        `json:"reason"`           // the failure's first line
+	Others  []string      `json:"others,omitempty"` // other rows of the layer that turned red
+	Line    string        `json:"line"`             // the report's verdict
+	Seconds float64       `json:"seconds"`
+}
+
+// stopGrace is how long a suite gets to clean up after an interrupt before it is killed.
+const stopGrace = 20 * time.Second
+
+// Control runs the gate on rows behind an injector, "worker" or "native", that plays no fault. Red rows are in Others.
+func (t Tools) Control(ctx context.Context, injector string, rows []string, reportDir string) (Outcome, error) {
+	environment := t.workerInjection(saboteurs.None)
+	if injector == "native" {
+		environment = t.nativeInjection(saboteurs.None)
+	}
+	return t.run(ctx, Trial{Fault: saboteurs.None}, environment, rows, reportDir)
+}
+
+// Play runs the gate on rows with the trial's fault in place.
+func (t Tools) Play(ctx context.Context, trial Trial, rows []string, reportDir string) (Outcome, error) {
+	environment := t.workerInjection(trial.Fault)
+	if slices.Contains(saboteurs.NativeFaults(), trial.Fault) {
+		environment = t.nativeInjection(trial.Fault)
+	}
+	return t.run(ctx, trial, environment, rows, reportDir)
+}
+
+func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string, reportDir string) (Outcome, error) {
+	outcome := Outcome{Trial: trial}
+	suite := exec.CommandContext(ctx, t.Gate, "--ginkgo.no-color", "--ginkgo.label-filter="+anyOf(rows))
+	suite.Dir = filepath.Join(t.Root, t.Package)
+	suite.Env = append(os.Environ(), "GATE_REPORT_DIR="+reportDir, "GATE_REQUIRE_COMPLETE=false", "GATE_TEETH=", "GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=")
+	suite.Env = append(suite.Env, environment...)
+	suite.Cancel = func() error { return suite.Process.Signal(syscall.SIGINT) }
+	suite.WaitDelay = stopGrace
+	var output bytes.Buffer
+	suite.Stdout, suite.Stderr = &output, &output
+	started := time.Now()
+	runErr := suite.Run()
+	outcome.Seconds = time.Since(started).Seconds()
+
+	result, err := readResult(reportDir)
+	if err != nil {
+		return outcome, fmt.Errorf("fault %s left no report: %w (%w)\n%s", trial.Fault, err, errors.Join(runErr, ctx.Err()), tail(output.String()))
+	}
+	outcome.Line = result.Line
+	for _, row := range result.Rows {
+		red := row.State == verdict.Failed || row.State == verdict.Inconclusive
+		switch {
+		case row.ID == trial.Row:
+			outcome.State, outcome.Reason = row.State, reason(row)
+			outcome.Killed = red && result.Verdict == verdict.Fail && runErr != nil
+		case red:
+			outcome.Others = append(outcome.Others, row.ID)
+			if trial.Row == "" {
+				outcome.Reason += row.ID + ": " + reason(row) + "\n"
+			}
+		}
+	}
+	return outcome, nil
+}
+
+// workerInjection is the environment that puts a fault in front of and around the worker's process.
+func (t Tools) workerInjection(fault string) []string {
+	worker := fmt.Sprintf("%s serve --port {inner} --model {model} --device {device}", t.Worker)
+	return []string{fmt.Sprintf("GATE_WORKER_CMD=%s --fault %s --listen 127.0.0.1:{port} -- %s", t.Sabotage, fault, worker)}
+}
+
+// nativeInjection is the environment that wraps the native library, in the harness and in the worker.
+func (t Tools) nativeInjection(fault string) []string {
+	return []string{"GATE_NATIVE_LIB=" + t.Saboteur, "SABOTEUR_LIBRARY=" + t.Native, "SABOTEUR_FAULT=" + fault}
+}
+
+// anyOf is the label filter that matches any of the rows.
+func anyOf(rows []string) string { return strings.Join(rows, " || ") }
+
+// reason says in one line why a row is not green.
+func reason(row verdict.Row) string {
+	for _, spec := range row.Specs {
+		if spec.Failure != nil {
+			return strings.Join(strings.Fields(spec.Failure.Message), " ")
+		}
+	}
+	return strings.Join(row.Reasons, "; ")
+}
+
+func readResult(reportDir string) (verdict.Result, error) {
+	content, err := os.ReadFile(filepath.Join(reportDir, reports.ReportFile))
+	if err != nil {
+		return verdict.Result{}, err
+	}
+	var document reports.Document
+	if err := json.Unmarshal(content, &document); err != nil {
+		return verdict.Result{}, err
+	}
+	return document.Result, nil
+}
+
+// tail keeps the end of an output, where the cause of a failure stands.
+func tail(output string) string {
+	const most = 2000
+	return output[max(0, len(output)-most):]
+}

@@ -1,0 +1,166 @@
+package teeth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	. "github.com/onsi/gomega"
+
+	"touchstone/fixtures/saboteurs"
+	"touchstone/gates/gate1"
+	"touchstone/gates/teeth"
+	"touchstone/reports/requirement"
+)
+
+const (
+	// root is the repository, seen from this package.
+	root = "../.."
+	// trialTimeout bounds one run of the gate's rows; a fault that hangs the worker ends by the specs' own timeouts before.
+	trialTimeout = 3 * time.Minute
+	// sample labels one fault of each row; `make test` runs these.
+	sample = "sample"
+)
+
+// TestTeeth plays faults against Gate 1. On its own it plays the sample; with TEETH=all, as `make teeth` sets it, all.
+func TestTeeth(t *testing.T) {
+	RegisterFailHandler(Fail)
+	suite, reporter := GinkgoConfiguration()
+	if os.Getenv("TEETH") != "all" && suite.LabelFilter == "" {
+		suite.LabelFilter = sample
+	}
+	RunSpecs(t, "teeth of gate1", suite, reporter)
+}
+
+var (
+	registry *requirement.Registry
+	tools    teeth.Tools
+	workDir  string
+)
+
+// setup is what process 1 hands to the others.
+type setup struct {
+	Tools   teeth.Tools
+	WorkDir string
+}
+
+var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
+	dir, err := os.MkdirTemp("", "teeth-")
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(os.RemoveAll, dir)
+	absolute, err := filepath.Abs(root)
+	Expect(err).NotTo(HaveOccurred())
+	built, err := teeth.Build(ctx, absolute, dir)
+	Expect(err).NotTo(HaveOccurred())
+	handed, err := json.Marshal(setup{Tools: built, WorkDir: dir})
+	Expect(err).NotTo(HaveOccurred())
+	return handed
+}, func(handed []byte) {
+	var got setup
+	Expect(json.Unmarshal(handed, &got)).To(Succeed())
+	tools, workDir = got.Tools, got.WorkDir
+})
+
+var _ = Describe("Gate 1", func() {
+	var err error
+	registry, err = requirement.Load(gate1.Registry)
+	if err != nil {
+		panic(err) // the tree cannot be built
+	}
+	trials, err := teeth.Plan(registry)
+	if err != nil {
+		panic(err)
+	}
+	sampled := teeth.FirstOfEachRow(trials)
+
+	It("is green with the injectors in place and no fault", Label(sample), func(ctx SpecContext) {
+		for _, injector := range []string{"worker", "native"} {
+			outcome, err := tools.Control(ctx, injector, rowsOf(""), filepath.Join(workDir, "control-"+injector))
+			Expect(err).NotTo(HaveOccurred())
+			AddReportEntry("control", outcome.Line)
+			Expect(outcome.Others).To(BeEmpty(), "rows that are red without a fault, behind the %s injector: %s\n%s", injector, outcome.Line, outcome.Reason)
+		}
+	}, SpecTimeout(trialTimeout))
+
+	for _, trial := range trials {
+		labels := Label(trial.Row)
+		if sampled[trial.Fault] {
+			labels = append(labels, sample)
+		}
+		It(fmt.Sprintf("turns %s red when %s", trial.Row, trial.Fault), labels, func(ctx SpecContext) {
+			rows := rowsOf(trial.Layer)
+			if os.Getenv("TEETH") != "all" {
+				rows = []string{trial.Row}
+			}
+			outcome, err := tools.Play(ctx, trial, rows, filepath.Join(workDir, trial.Fault))
+			Expect(err).NotTo(HaveOccurred())
+			AddReportEntry("outcome", outcome)
+			Expect(outcome.Killed).To(BeTrue(), "%s survived the fault %s: it is %s\n%s", trial.Row, trial.Fault, outcome.State, outcome.Line)
+		}, SpecTimeout(trialTimeout))
+	}
+})
+
+var _ = ReportAfterSuite("the matrix of rows and faults", func(report Report) {
+	var outcomes []teeth.Outcome
+	control := "not played"
+	for _, spec := range report.SpecReports {
+		for _, entry := range spec.ReportEntries {
+			switch entry.Name {
+			case "control":
+				control = entry.StringRepresentation()
+			case "outcome":
+				outcomes = append(outcomes, outcomeOf(entry))
+			}
+		}
+	}
+	if report.SuiteConfig.DryRun || len(outcomes) == 0 {
+		return
+	}
+	matrix := teeth.NewMatrix(registry, control, outcomes)
+	dir := filepath.Join(root, "reports", "out", "teeth")
+	if override := os.Getenv("GATE_REPORT_DIR"); override != "" {
+		dir = override
+	}
+	Expect(matrix.Write(dir)).To(Succeed())
+	fmt.Printf("\n%s\n%s\n", matrix.Summary(), filepath.Join(dir, "matrix.md"))
+})
+
+// outcomeOf reads an outcome back, whether this process recorded it or another one sent it.
+func outcomeOf(entry types.ReportEntry) teeth.Outcome {
+	if outcome, isOurs := entry.GetRawValue().(teeth.Outcome); isOurs {
+		return outcome
+	}
+	var outcome teeth.Outcome
+	Expect(json.Unmarshal([]byte(entry.Value.AsJSON), &outcome)).To(Succeed())
+	return outcome
+}
+
+// rowsOf lists the rows of a layer, or all rows for "".
+func rowsOf(layer string) []string {
+	var ids []string
+	for _, row := range registry.Rows {
+		if layer == "" || row.Layer == layer {
+			ids = append(ids, row.ID)
+		}
+	}
+	return ids
+}
+
+var _ = Describe("The plan", func() {
+	It("plays every fault that the saboteurs implement", Label(sample), func() {
+		trials, err := teeth.Plan(registry)
+		Expect(err).NotTo(HaveOccurred())
+		var planned []string
+		for _, trial := range trials {
+			planned = append(planned, trial.Fault)
+		}
+		slices.Sort(planned)
+		Expect(planned).To(Equal(saboteurs.All()))
+	})
+})
