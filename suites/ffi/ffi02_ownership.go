@@ -149,10 +149,10 @@ func registerOwnership(subject func() *target.Target) {
 			var group sync.WaitGroup
 			for worker := range workers {
 				group.Go(func() {
-					for range rounds {
-						refused, err := evaluateFresh(model, tokens, want)
+					for round := 0; round < rounds && failures[worker] == nil; round++ {
+						var refused int
+						refused, failures[worker] = evaluateFresh(model, tokens, want)
 						busy[worker] += refused
-						failures[worker] = errors.Join(failures[worker], err)
 					}
 				})
 			}
