@@ -114,15 +114,16 @@ __global__ void __launch_bounds__(kAttentionThreads) AttentionKernel(AttentionOp
   };
   for (int first = 2 * threadIdx.x; first < cached; first += 2 * blockDim.x) {
     const uint16_t* k = keys + table[first / kBlock] * cache.block_stride + first % kBlock;
+    const bool both = first + 1 < cached;  // what lies beyond was never written
     float2 chain = make_float2(0.0f, 0.0f);
     UNROLL_BY(32)
     for (int d = 0; d < head_dim; d++) {
-      const float2 pair = HalfPair(*reinterpret_cast<const uint32_t*>(k + d * kBlock));
+      const float2 pair = HalfPair(both ? *reinterpret_cast<const uint32_t*>(k + d * kBlock) : k[d * kBlock]);
       chain.x = Fma(pair.x, query[d], chain.x);
       chain.y = Fma(pair.y, query[d], chain.y);
     }
     keep(first, chain.x);
-    if (first + 1 < cached) keep(first + 1, chain.y);
+    if (both) keep(first + 1, chain.y);
   }
   if (own && threadIdx.x == blockDim.x - 1) {
     float chain = 0.0f;
