@@ -17,6 +17,7 @@ import (
 	"touchstone/fixtures/saboteurs"
 	"touchstone/reports"
 	"touchstone/reports/verdict"
+	"touchstone/suites/target"
 )
 
 // Tools are the programs that a trial runs, built once.
@@ -30,20 +31,31 @@ type Tools struct {
 	Native   string // the native library to wrap
 }
 
-// Build compiles the tools into a folder.
+// Build compiles the tools into a folder. Programs in Go are taken from GATE_TOOLS if it is set (gates/README.md), and the
+// library to wrap is the one that GATE_NATIVE_LIB names, if it names one.
 func Build(ctx context.Context, root, folder string) (Tools, error) {
+	programs := folder
+	prebuilt := target.ToolsFolder()
+	if prebuilt != "" {
+		programs = prebuilt
+	}
 	tools := Tools{
 		Root: root, Package: "./gates/gate1",
-		Gate: filepath.Join(folder, "gate1.test"), Worker: filepath.Join(folder, "worker"), Sabotage: filepath.Join(folder, "sabotage"),
-		Saboteur: filepath.Join(folder, "libsaboteur.so"), Native: filepath.Join(folder, "libtouchstone.so"),
+		Gate: filepath.Join(programs, "gate1.test"), Worker: filepath.Join(programs, "worker"), Sabotage: filepath.Join(programs, "sabotage"),
+		Saboteur: filepath.Join(folder, "libsaboteur.so"), Native: os.Getenv("GATE_NATIVE_LIB"),
 	}
-	for _, command := range [][]string{
-		{"go", "test", "-c", "-o", tools.Gate, tools.Package},
-		{"go", "build", "-o", tools.Worker, "./worker"},
-		{"go", "build", "-o", tools.Sabotage, "./fixtures/saboteurs/cmd/sabotage"},
-		{"cc", "-std=c11", "-O1", "-shared", "-fPIC", "-o", tools.Saboteur, "fixtures/saboteurs/native/saboteur.c", "-ldl", "-lm"},
-		{"native/build-lib.sh", tools.Native},
-	} {
+	commands := [][]string{{"cc", "-std=c11", "-O1", "-shared", "-fPIC", "-o", tools.Saboteur, "fixtures/saboteurs/native/saboteur.c", "-ldl", "-lm"}}
+	if prebuilt == "" {
+		commands = append(commands,
+			[]string{"go", "test", "-c", "-o", tools.Gate, tools.Package},
+			[]string{"go", "build", "-o", tools.Worker, "./worker"},
+			[]string{"go", "build", "-o", tools.Sabotage, "./fixtures/saboteurs/cmd/sabotage"})
+	}
+	if tools.Native == "" {
+		tools.Native = filepath.Join(folder, "libtouchstone.so")
+		commands = append(commands, []string{"native/build-lib.sh", tools.Native})
+	}
+	for _, command := range commands {
 		build := exec.CommandContext(ctx, command[0], command[1:]...)
 		build.Dir = root
 		if output, err := build.CombinedOutput(); err != nil {

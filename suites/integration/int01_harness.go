@@ -17,7 +17,6 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	"github.com/onsi/gomega/gexec"
 
 	"touchstone/reports/evidence"
 	"touchstone/reports/requirement"
@@ -54,7 +53,7 @@ func registerHarness(subject func() *target.Target) {
 	Describe("the integration framework", requirement.ID("INT-01"), func() {
 		It("diagnoses a worker's every bad habit and leaves nothing behind", SpecTimeout(2*specTimeout), func(ctx SpecContext) {
 			subject().Require(target.HTTP, target.Restart)
-			program, err := gexec.Build("touchstone/suites/integration/misbehave")
+			program, err := target.Tool("touchstone/suites/integration/misbehave")
 			Expect(err).NotTo(HaveOccurred())
 			diagnoses := map[string]string{}
 			for _, h := range habits {

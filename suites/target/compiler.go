@@ -8,9 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/onsi/gomega/gexec"
 )
 
 // Compiler is the C or C++ compiler that CC or CXX names, or the system's.
@@ -35,6 +38,28 @@ func Compile(ctx context.Context, language string, arguments ...string) error {
 	return nil
 }
 
+// ToolsFolder is the folder of programs that were built beforehand, for machines without Go; empty where Go builds them.
+func ToolsFolder() string {
+	if folder := os.Getenv("GATE_TOOLS"); folder != "" {
+		return fromRoot(folder)
+	}
+	return ""
+}
+
+// Tool is the program of a Go package such as "touchstone/worker": the one of that name in ToolsFolder, or built now. What
+// was built is gone after Close.
+func Tool(goPackage string) (string, error) {
+	folder := ToolsFolder()
+	if folder == "" {
+		return gexec.Build(goPackage)
+	}
+	program := filepath.Join(folder, path.Base(goPackage))
+	if info, err := os.Stat(program); err != nil || !info.Mode().IsRegular() {
+		return "", fmt.Errorf("GATE_TOOLS (%s) holds no program %s: put it there or unset GATE_TOOLS", folder, path.Base(goPackage))
+	}
+	return program, nil
+}
+
 // SharedLibrary is the library under test as a shared object: the one that --native-lib names, or the built-in one, compiled
 // from its sources once and kept under build/ for as long as they do not change.
 func (t *Target) SharedLibrary(ctx context.Context) (string, error) {
@@ -45,11 +70,11 @@ func (t *Target) SharedLibrary(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	path := filepath.Join(Root(), "build", "native", "libtouchstone-"+digest+".so")
-	if _, err := os.Stat(path); err == nil {
-		return path, nil
+	library := filepath.Join(Root(), "build", "native", "libtouchstone-"+digest+".so")
+	if _, err := os.Stat(library); err == nil {
+		return library, nil
 	}
-	folder := filepath.Dir(path)
+	folder := filepath.Dir(library)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return "", err
 	}
@@ -65,18 +90,18 @@ func (t *Target) SharedLibrary(ctx context.Context) (string, error) {
 	if output, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("native/build-lib.sh: %w\n%s", err, output)
 	}
-	return path, os.Rename(unfinished.Name(), path)
+	return library, os.Rename(unfinished.Name(), library)
 }
 
 // nativeDigest is a digest of every source of the library.
 func nativeDigest() (string, error) {
 	sum := sha256.New()
-	err := filepath.WalkDir(filepath.Join(Root(), "native"), func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || !slices.Contains([]string{".cc", ".cu", ".cuh", ".h", ".sh"}, filepath.Ext(path)) {
+	err := filepath.WalkDir(filepath.Join(Root(), "native"), func(source string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !slices.Contains([]string{".cc", ".cu", ".cuh", ".h", ".sh"}, filepath.Ext(source)) {
 			return err
 		}
-		text, err := os.ReadFile(path)
-		fmt.Fprintf(sum, "%s %d\n%s", path, len(text), text)
+		text, err := os.ReadFile(source)
+		fmt.Fprintf(sum, "%s %d\n%s", source, len(text), text)
 		return err
 	})
 	return hex.EncodeToString(sum.Sum(nil))[:16], err

@@ -82,9 +82,9 @@ func Prepare(ctx context.Context, config Config) (*Target, error) {
 	case config.WorkerCmd != "":
 		t.shared.Command = strings.Fields(config.WorkerCmd)
 	default:
-		path, err := gexec.Build("touchstone/worker")
+		path, err := Tool("touchstone/worker")
 		if err != nil {
-			return nil, fmt.Errorf("the bundled worker cannot be built: %w", err)
+			return nil, fmt.Errorf("the bundled worker is not to be had: %w", err)
 		}
 		t.shared.Command = []string{path, "serve", "--port", "{port}", "--model", "{model}", "--device", "{device}"}
 	}
