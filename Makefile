@@ -62,6 +62,10 @@ native-lib: ## Build the native library as a shared object, without Go
 cuda: ## Build the CUDA plugin with nvcc into build/cuda/
 	native/cuda/build-plugin.sh
 
+.PHONY: gpu-bundle
+gpu-bundle: ## Make build/gpu-bundle: all that proves the plugin on a GPU machine without Go
+	GO="$(GO)" native/cuda/bundle/make.sh
+
 .PHONY: serve
 serve: ## Serve the bundled model on 127.0.0.1:8080 (PORT=…, MODEL=…)
 	$(GO) run ./worker serve --model $(MODEL) --port $(PORT)
