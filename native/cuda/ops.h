@@ -180,13 +180,12 @@ struct SampleResult {
   float top_logprobs[kMaxTop];
 };
 
-// Chooses a token from one row of logits. `scaled`, `weights` and `seen` are scratch of `width` elements, `partials` of
+// Chooses a token from one row of logits. `scaled` and `weights` are scratch of `width` elements, `partials` of
 // SamplePartialBytes.
 struct SampleOp {
   const float* logits = nullptr;
   float* scaled = nullptr;
   unsigned long long* weights = nullptr;
-  int32_t* seen = nullptr;
   void* partials = nullptr;
   const int32_t* history = nullptr;
   float* probabilities = nullptr;  // or null

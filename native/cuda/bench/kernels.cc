@@ -219,7 +219,6 @@ int main(int argc, char** argv) {
   sample.logits = logits;
   sample.scaled = bench.Zeros<float>(kVocab);
   sample.weights = bench.Zeros<unsigned long long>(kVocab);
-  sample.seen = bench.Zeros<int32_t>(kVocab);
   sample.partials = bench.Zeros<uint8_t>(static_cast<int64_t>(cuda::SamplePartialBytes()));
   sample.result = bench.Zeros<cuda::SampleResult>(1);
   sample.width = kVocab;

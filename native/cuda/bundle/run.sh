@@ -86,8 +86,7 @@ step_sanitize() {
 }
 
 step_teeth() {
-  (cd gates/teeth && TEETH=${teeth/sample/} GATE_REPORT_DIR=$out/teeth "$root/bin/ginkgo" run -p --no-color \
-    "$root/bin/teeth.test")
+  TEETH=${teeth/sample/} GATE_REPORT_DIR=$out/teeth bin/ginkgo run -p --no-color gates/teeth/teeth.test
 }
 
 # What a step's log says in a line.

@@ -213,7 +213,7 @@ Status CudaBackend::ChooseOne(const float* logits, int64_t width, int64_t index,
   const auto room = [](uint64_t bytes) { return (bytes + 255) / 256 * 256; };
   const auto elements = static_cast<uint64_t>(width);
   const uint64_t scaled = room(SamplePartialBytes()), weights = scaled + room(4 * elements);
-  const uint64_t seen = weights + room(8 * elements), result = seen + room(4 * elements);
+  const uint64_t result = weights + room(8 * elements);
   TS_RETURN_IF_ERROR(Reserve(result + sizeof(SampleResult), "cuda.sampling", &working_.sample));
   auto* scratch = static_cast<uint8_t*>(working_.sample.data);
   const ts_sampling& sampling = request->sampling;
@@ -222,7 +222,6 @@ Status CudaBackend::ChooseOne(const float* logits, int64_t width, int64_t index,
   op.partials = scratch;
   op.scaled = reinterpret_cast<float*>(scratch + scaled);
   op.weights = reinterpret_cast<unsigned long long*>(scratch + weights);
-  op.seen = reinterpret_cast<int32_t*>(scratch + seen);
   op.result = reinterpret_cast<SampleResult*>(scratch + result);
   op.width = width;
   op.seed = sampling.seed;
