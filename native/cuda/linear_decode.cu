@@ -1,7 +1,9 @@
 // Linear layers of one row: a thread a row of the weight and a segment of 128 columns, so that all of a weight is read
 // at once; then the segments are added ascending. The activations are staged in shared memory once for each block of
-// threads; on the way there a norm and the quantisation may be applied, and an activation on the way out. The weights
-// of a thread's first segment are on their way before the activations are waited for.
+// threads; on the way there a norm and the quantisation may be applied, and an activation on the way out. A block
+// lives for a few microseconds, most of them spent waiting for memory: so the weights of a thread's first segment, of
+// the norm and the biases are on their way before the activations are waited for, and loads are issued in batches
+// without a remainder.
 #include "linear.cuh"
 #include "reduce.cuh"
 
@@ -9,10 +11,11 @@ namespace touchstone {
 namespace cuda {
 namespace {
 
-constexpr int kDecodeThreads = 512;
+constexpr int kDecodeThreads = 320;
 constexpr int kDecodePanels = 4;
 constexpr int kPaddedSegment = kLinearSegment + 4;  // floats; spreads segments over the banks
 constexpr int64_t kDecodeSharedBytes = 48 * 1024;
+constexpr int kStageBatch = 8;  // loads of a thread that are under way at once while activations are staged
 
 // Shared memory: floats of x, its quantised blocks (quantised weights), partial sums [segments][outputs of the block].
 struct Staging {
@@ -31,14 +34,54 @@ __device__ __forceinline__ float& Staged(float* x, int i) {
   return x[i / kLinearSegment * kPaddedSegment + i % kLinearSegment];
 }
 
-// Copies x to shared memory, filled up with zeros, and normalises it if the operation says so.
-__device__ __forceinline__ void Stage(const LinearOp& op, int segments, float* x) {
+// What is added to an output's sum.
+struct Ending {
+  float bias = 0, residual = 0;
+};
+
+__device__ __forceinline__ Ending EndingOf(const Target& target, int64_t output) {
+  Ending ending;
+  if (target.bias != nullptr) ending.bias = target.bias[output];
+  return ending;
+}
+
+__device__ __forceinline__ void LoadResidual(const Target& target, int64_t output, Ending* ending) {
+  if (target.residual != nullptr) ending->residual = target.residual[output];
+}
+
+// As the Finish of several rows.
+__device__ __forceinline__ float Finish(const Target& target, const Ending& ending, float total, int64_t output) {
+  if (target.bias != nullptr) total = total + ending.bias;
+  if (target.residual != nullptr) total = total + ending.residual;
+  target.out[output] = total;
+  return total;
+}
+
+// Elements first, first + blockDim.x, ...; 0 beyond `count`.
+__device__ __forceinline__ void LoadBatch(const float* from, int first, int count, float (&values)[kStageBatch]) {
+  UNROLL
+  for (int j = 0; j < kStageBatch; j++) {
+    const int i = first + j * static_cast<int>(blockDim.x);
+    values[j] = i < count ? from[i] : 0.0f;
+  }
+}
+
+// Copies x to shared memory, filled up with zeros, and normalises it if the operation says so. `weight` holds the
+// thread's first batch of the norm's weight.
+__device__ __forceinline__ void Stage(const LinearOp& op, int segments, float (&weight)[kStageBatch], float* x) {
   SHARED(float, factors, 2);
-  const int inputs = static_cast<int>(op.inputs);
+  const int inputs = static_cast<int>(op.inputs), padded = segments * kLinearSegment;
+  const int threads = blockDim.x, step = kStageBatch * threads;
   const NormOp& norm = op.norm;
   const float* from = norm.x != nullptr ? norm.x : op.x;
-  UNROLL_BY(8)
-  for (int i = threadIdx.x; i < segments * kLinearSegment; i += blockDim.x) Staged(x, i) = i < inputs ? from[i] : 0.0f;
+  for (int first = threadIdx.x; first < padded; first += step) {
+    float values[kStageBatch];
+    LoadBatch(from, first, inputs, values);
+    UNROLL
+    for (int j = 0; j < kStageBatch; j++) {
+      if (first + j * threads < padded) Staged(x, first + j * threads) = values[j];
+    }
+  }
   __syncthreads();
   if (norm.x == nullptr) return;
   if (threadIdx.x < 32) {
@@ -51,16 +94,25 @@ __device__ __forceinline__ void Stage(const LinearOp& op, int segments, float* x
   }
   __syncthreads();
   const NormFactors computed = {factors[0], factors[1]};
-  for (int i = threadIdx.x; i < inputs; i += blockDim.x) {
-    const float value = NormValue(computed, Staged(x, i), norm.weight[i], norm.bias, i);
-    Staged(x, i) = value;
-    if (blockIdx.x == 0) norm.out[i] = value;
+  for (int first = threadIdx.x; first < inputs; first += step) {
+    if (first >= step) LoadBatch(norm.weight, first, inputs, weight);
+    UNROLL
+    for (int j = 0; j < kStageBatch; j++) {
+      const int i = first + j * threads;
+      if (i >= inputs) continue;
+      const float value = NormValue(computed, Staged(x, i), weight[j], norm.bias, i);
+      Staged(x, i) = value;
+      if (blockIdx.x == 0) norm.out[i] = value;
+    }
   }
   __syncthreads();
 }
 
+// Blocks of two to a multiprocessor at least: then a layer's blocks run all at once. F32 needs the registers.
+constexpr int ResidentBlocks(int dtype) { return dtype == TS_F32 ? 1 : 2; }
+
 template <int kDtype>
-__global__ void __launch_bounds__(kDecodeThreads) DecodeKernel(LinearOp op, int panels) {
+__global__ void __launch_bounds__(kDecodeThreads, ResidentBlocks(kDtype)) DecodeKernel(LinearOp op, int panels) {
   SHARED_DYNAMIC(unsigned char, memory);
   const int segments = static_cast<int>(SegmentsOf(op.inputs));
   const bool pair = op.activated != nullptr;  // then a block takes the same rows of both targets
@@ -84,8 +136,19 @@ __global__ void __launch_bounds__(kDecodeThreads) DecodeKernel(LinearOp op, int 
     for (int i = 0; i < kSegmentBlocks; i++) LoadBlock(record, row, i, &blocks[i]);
   };
   if (unit < units) load();
+  float norm_weight[kStageBatch] = {};
+  if (op.norm.x != nullptr) LoadBatch(op.norm.weight, threadIdx.x, static_cast<int>(op.inputs), norm_weight);
+  // The first threads finish an output each (of each target).
+  const int64_t output = place.block * panels * kPanelRows + threadIdx.x;
+  const bool finishes =
+      static_cast<int>(threadIdx.x) < panels * kPanelRows && output < op.targets[place.target].outputs;
+  Ending endings[2];
+  if (finishes) endings[0] = EndingOf(op.targets[place.target], output);
+  if (finishes && pair) endings[1] = EndingOf(op.targets[1], output);
   gpu::AwaitPrevious();
-  Stage(op, segments, x);
+  if (finishes) LoadResidual(op.targets[place.target], output, &endings[0]);
+  if (finishes && pair) LoadResidual(op.targets[1], output, &endings[1]);
+  Stage(op, segments, norm_weight, x);
   if (!IsFloat(kDtype)) {
     for (int block = threadIdx.x / 32; block < segments * kSegmentBlocks; block += blockDim.x / 32) {
       QuantizeByWarp(Staged(x, block * kQuantBlock + threadIdx.x % 32), quantized + block);
@@ -108,19 +171,18 @@ __global__ void __launch_bounds__(kDecodeThreads) DecodeKernel(LinearOp op, int 
   }
   __syncthreads();
 
-  for (int i = threadIdx.x; i < panels * kPanelRows; i += blockDim.x) {
-    const int64_t output = place.block * panels * kPanelRows + i;
-    if (output >= op.targets[place.target].outputs) continue;
-    float value = 0.0f;
-    for (int target = 0; target < (pair ? 2 : 1); target++) {
-      float total = 0.0f;
-      const float* from = partial + target * panels * kPanelRows + i;
-      UNROLL_BY(8)
-      for (int segment = 0; segment < segments; segment++) total = total + from[segment * outputs];
-      const float gate = value;
-      value = Finish(op.targets[place.target + target], total, 0, output);
-      if (target == 1) op.activated[output] = Silu(gate) * value;
-    }
+  if (!finishes) return;
+  float value = 0.0f;
+  UNROLL
+  for (int target = 0; target < 2; target++) {
+    if (target == 1 && !pair) break;
+    float total = 0.0f;
+    const float* from = partial + target * panels * kPanelRows + threadIdx.x;
+    UNROLL_BY(8)
+    for (int segment = 0; segment < segments; segment++) total = total + from[segment * outputs];
+    const float gate = value;
+    value = Finish(op.targets[place.target + target], endings[target], total, output);
+    if (target == 1) op.activated[output] = Silu(gate) * value;
   }
 }
 
@@ -137,7 +199,10 @@ gpu::Status RunDecode(const LinearOp& op, gpu::Stream* stream) {
   if (pair && panels > kDecodePanels / 2) panels = kDecodePanels / 2;
   const int64_t rows = panels * kPanelRows;
   const int64_t grid = pair ? (op.targets[0].outputs + rows - 1) / rows : BlocksOf(op, rows);
+  // A unit a thread, and enough of them to stage the activations in one batch.
   int64_t threads = (pair ? 2 : 1) * rows * segments;
+  const int64_t staging = segments * kLinearSegment / kStageBatch;
+  if (threads < staging) threads = staging;
   threads = threads > kDecodeThreads ? kDecodeThreads : (threads + 31) / 32 * 32;
   const int64_t bytes = StagingOf(kDtype, segments, (pair ? 2 : 1) * rows).bytes;
   return LAUNCH_EARLY(DecodeKernel<kDtype>, static_cast<unsigned>(grid), static_cast<unsigned>(threads),

@@ -21,22 +21,40 @@ struct NormFactors {
   float mean, factor;
 };
 
+// Elements lane, lane + 32, ... of x, `kNormBatch` at a time without a remainder, so that their loads do not wait for
+// one another; `none` beyond the width.
+constexpr int kNormBatch = 8;
+
+template <class Input>
+__device__ __forceinline__ void NormBatch(const Input& x, int first, int width, float none,
+                                          float (&values)[kNormBatch]) {
+  UNROLL
+  for (int j = 0; j < kNormBatch; j++) values[j] = first + 32 * j < width ? x(first + 32 * j) : none;
+}
+
 template <class Input>
 __device__ __forceinline__ NormFactors ComputeNorm(bool layer, float epsilon, int width, const Input& x) {
   const int lane = threadIdx.x % 32;
+  float values[kNormBatch];
   NormFactors out;
   out.mean = 0.0f;
   if (layer) {
-    float sum = 0.0f;
-    UNROLL_BY(8)
-    for (int i = lane; i < width; i += 32) sum = sum + x(i);
+    float sum = 0.0f;  // never -0, so that adding 0 changes no bit
+    for (int first = lane; first < width; first += 32 * kNormBatch) {
+      NormBatch(x, first, width, 0.0f, values);
+      UNROLL
+      for (int j = 0; j < kNormBatch; j++) sum = sum + values[j];
+    }
     out.mean = __shfl_sync(kAllLanes, FoldWarp(sum) / static_cast<float>(width), 0);
   }
   float sum = 0.0f;
-  UNROLL_BY(8)
-  for (int i = lane; i < width; i += 32) {
-    const float centred = x(i) - out.mean;
-    sum = Fma(centred, centred, sum);
+  for (int first = lane; first < width; first += 32 * kNormBatch) {
+    NormBatch(x, first, width, out.mean, values);
+    UNROLL
+    for (int j = 0; j < kNormBatch; j++) {
+      const float centred = values[j] - out.mean;
+      sum = Fma(centred, centred, sum);
+    }
   }
   sum = FoldWarp(sum);
   out.factor = __shfl_sync(kAllLanes, 1.0f / sqrtf(sum / static_cast<float>(width) + epsilon), 0);
