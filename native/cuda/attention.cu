@@ -23,22 +23,43 @@ __device__ __forceinline__ float2 HalfPair(uint32_t bits) {
                      __half2float(__ushort_as_half(static_cast<uint16_t>(bits >> 16))));
 }
 
-// The row's own key and value, if the kernel stores them: rotated, rounded as the cache holds them, and written there
-// by the first head of those that share them.
-__device__ __forceinline__ void StoreOwn(const AttentionOp& op, int64_t index, int head, const Row& row, float* query,
-                                         float* own_k, float* own_v) {
+// What the kernel that stores the row's own key and value may bring near before it waits: the angles of its rotation,
+// into `angles` (cosines, then sines), and the cache. All of these were written by earlier passes.
+__device__ __forceinline__ void Anticipate(const AttentionOp& op, const Row& row, int kv_head, float* angles) {
+  const Cache& cache = op.cache;
+  const int half = op.store.dims / 2;
+  for (int i = threadIdx.x; i < half; i += blockDim.x) {
+    angles[i] = op.store.cos[int64_t{row.position} * half + i];
+    angles[half + i] = op.store.sin[int64_t{row.position} * half + i];
+  }
+  constexpr int kLine = 64;  // elements
+  const int lines = (cache.head_dim * kBlock + kLine - 1) / kLine, blocks = (row.position + kBlock - 1) / kBlock;
+  for (int unit = threadIdx.x; unit < blocks * lines; unit += blockDim.x) {
+    const uint16_t* keys = cache.pool + op.batch.tables[row.table + unit / lines] * cache.block_stride +
+                           cache.layer_offset + int64_t{kv_head} * cache.head_dim * kBlock + unit % lines * kLine;
+    gpu::Prefetch(keys);
+    gpu::Prefetch(keys + cache.half_block);
+  }
+}
+
+// Loads the row's query and its own key and value, rotates them, rounds key and value as the cache holds them, and
+// writes them there by the first head of those that share them.
+__device__ __forceinline__ void StoreOwn(const AttentionOp& op, int64_t index, int head, const Row& row,
+                                         const float* angles, float* query, float* own_k, float* own_v) {
   const Cache& cache = op.cache;
   const int head_dim = cache.head_dim, group = op.heads / cache.kv_heads, kv_head = head / group;
-  const int64_t at = (index * cache.kv_heads + kv_head) * head_dim;
+  const int64_t query_at = (index * op.heads + head) * head_dim, at = (index * cache.kv_heads + kv_head) * head_dim;
   for (int d = threadIdx.x; d < head_dim; d += blockDim.x) {
-    own_k[d] = op.store.k[at + d];
-    own_v[d] = op.store.v[at + d];
+    const float q = op.q[query_at + d], k = op.store.k[at + d], v = op.store.v[at + d];
+    query[d] = q;
+    own_k[d] = k;
+    own_v[d] = v;
   }
   __syncthreads();
   if (op.store.dims != 0) {
-    const int64_t angles = int64_t{row.position} * (op.store.dims / 2);
-    Rotate(op.store.kind, op.store.dims, op.store.cos + angles, op.store.sin + angles, 1, head_dim, query);
-    Rotate(op.store.kind, op.store.dims, op.store.cos + angles, op.store.sin + angles, 1, head_dim, own_k);
+    const float* sines = angles + op.store.dims / 2;
+    Rotate(op.store.kind, op.store.dims, angles, sines, 1, head_dim, query);
+    Rotate(op.store.kind, op.store.dims, angles, sines, 1, head_dim, own_k);
   }
   __syncthreads();
   const int slot = row.position % kBlock;
@@ -92,15 +113,19 @@ __global__ void __launch_bounds__(kAttentionThreads) AttentionKernel(AttentionOp
   const uint16_t* keys = cache.pool + cache.layer_offset + int64_t{kv_head} * head_dim * kBlock;
   const uint16_t* values = keys + cache.half_block;
   const int32_t* table = op.batch.tables + row.table;
-  float *query = memory, *own_k = memory + head_dim, *own_v = own_k + head_dim;
+  float *query = memory, *own_k = query + head_dim, *own_v = own_k + head_dim, *angles = own_v + head_dim;
   float* scores =
-      op.scores != nullptr ? op.scores + (int64_t{blockIdx.x} * op.heads + head) * op.score_stride : own_v + head_dim;
+      op.scores != nullptr ? op.scores + (int64_t{blockIdx.x} * op.heads + head) * op.score_stride : angles + head_dim;
   const bool own = op.store.k != nullptr;
   const int cached = own ? length - 1 : length;  // positions to read from the cache
 
+  if (own) Anticipate(op, row, kv_head, angles);
   gpu::AwaitPrevious();
-  for (int d = threadIdx.x; d < head_dim; d += blockDim.x) query[d] = op.q[at + d];
-  if (own) StoreOwn(op, index, head, row, query, own_k, own_v);
+  if (own) {
+    StoreOwn(op, index, head, row, angles, query, own_k, own_v);
+  } else {
+    for (int d = threadIdx.x; d < head_dim; d += blockDim.x) query[d] = op.q[at + d];
+  }
   __syncthreads();
 
   // A thread takes two neighbouring positions; the last thread, the row's own.
@@ -179,7 +204,7 @@ gpu::Status Run(const AttentionOp& op, gpu::Stream* stream) {
     return gpu::Status::Error(gpu::Code::kInvalidValue, "head_dim is %d; at most %d", op.cache.head_dim, kMaxHeadDim);
   }
   const dim3 grid(static_cast<unsigned>(op.count), static_cast<unsigned>(op.heads));
-  const int64_t floats = 3 * op.cache.head_dim + (op.scores != nullptr ? 0 : op.score_stride);
+  const int64_t floats = 4 * op.cache.head_dim + (op.scores != nullptr ? 0 : op.score_stride);
   const size_t bytes = static_cast<size_t>(floats) * sizeof(float);
   if (op.cache.head_dim % 2 == 0) {
     return LAUNCH_EARLY(AttentionKernel<true>, grid, kAttentionThreads, bytes, stream)(op);

@@ -9,6 +9,7 @@
 //                             LAUNCH)
 //   AwaitPrevious()           every thread calls it before it reads what a kernel before may have written (all but the
 //                             weights), and before it writes anything
+//   Prefetch(address)         asks for the memory there to be brought nearer; may be called before AwaitPrevious
 //   UNROLL, UNROLL_BY(n)      before a loop: asks the compiler to unroll it, whole or n times
 //   LAUNCH(kernel, grid, block, shared_bytes, stream)(arguments...)   -> gpu::Status
 //
@@ -45,6 +46,10 @@ __device__ __forceinline__ void AwaitPrevious() {
   asm volatile("griddepcontrol.wait;" ::: "memory");
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
+}
+
+__device__ __forceinline__ void Prefetch(const void* address) {
+  asm volatile("prefetch.global.L2 [%0];" ::"l"(address));
 }
 
 template <class... Parameters>
@@ -115,6 +120,7 @@ Launch<Parameters...> MakeLaunch(void (*kernel)(Parameters...), const char* name
 namespace gpu {
 inline namespace GPU_NAMESPACE {
 inline void AwaitPrevious() {}
+inline void Prefetch(const void*) {}
 }  // namespace GPU_NAMESPACE
 }  // namespace gpu
 

@@ -78,15 +78,18 @@ void Report(const std::string& name, double microseconds, double bytes) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const std::map<std::string, int> formats = {{"F32", TS_F32},   {"F16", TS_F16},   {"BF16", TS_BF16},
-                                              {"Q8_0", TS_Q8_0}, {"Q4_0", TS_Q4_0}, {"Q4_1", TS_Q4_1},
-                                              {"Q5_0", TS_Q5_0}, {"Q5_1", TS_Q5_1}};
+  const std::map<std::string, int> formats = {
+      {"F32", TS_F32},   {"F16", TS_F16},   {"BF16", TS_BF16}, {"Q8_0", TS_Q8_0}, {"Q4_0", TS_Q4_0}, {"Q4_1", TS_Q4_1},
+      {"Q5_0", TS_Q5_0}, {"Q5_1", TS_Q5_1}, {"Q4_K", TS_Q4_K}, {"Q5_K", TS_Q5_K}, {"Q6_K", TS_Q6_K}};
   const auto format = formats.find(argc > 1 ? argv[1] : "F16");
   if (format == formats.end()) {
-    std::fprintf(stderr, "usage: kernels [F32|F16|BF16|Q8_0|Q4_0|Q4_1|Q5_0|Q5_1]\n");
+    std::fprintf(stderr, "usage: kernels [F32|F16|BF16|Q8_0|Q4_0|Q4_1|Q5_0|Q5_1|Q4_K|Q5_K|Q6_K]\n");
     return 1;
   }
   const int dtype = format->second;
+  // Rows of whole blocks: 896 columns are none of the K formats, whose blocks hold 256.
+  const bool k_format = touchstone::BlockShapeOf(dtype).elements == 256;
+  const int64_t width = k_format ? 1024 : kWidth;
   Bench bench;
   std::printf("%s\n", format->first.c_str());
 
@@ -114,7 +117,7 @@ int main(int argc, char** argv) {
   norm.x = x;
   norm.weight = ones;
   norm.out = z;
-  norm.width = kWidth;
+  norm.width = width;
   norm.rows = 1;
   norm.epsilon = 1e-6f;
 
@@ -153,15 +156,15 @@ int main(int argc, char** argv) {
       Check(gpu::Release(bench.device, op.scratch));
     }
   };
-  linear("norm, q k v", kWidth, {kHeads * kHeadDim, kKvHeads * kHeadDim, kKvHeads * kHeadDim}, kLayers, true, false, 1);
-  linear("q k v", kWidth, {kHeads * kHeadDim, kKvHeads * kHeadDim, kKvHeads * kHeadDim}, kLayers, false, false, 1);
-  linear("attention output", kWidth, {kWidth}, kLayers, false, false, 1);
-  linear("norm, gate and up, swiglu", kWidth, {kHidden, kHidden}, kLayers, true, true, 1);
-  linear("down", kHidden, {kWidth}, kLayers, false, false, 1);
-  linear("norm, head", kWidth, {kVocab}, 4, true, false, 1);
-  linear("down, 8 rows", kHidden, {kWidth}, kLayers, false, false, 8);
-  linear("down, 512 rows", kHidden, {kWidth}, kLayers, false, false, 512);
-  linear("up, 512 rows", kWidth, {kHidden}, kLayers, false, false, 512);
+  linear("norm, q k v", width, {kHeads * kHeadDim, kKvHeads * kHeadDim, kKvHeads * kHeadDim}, kLayers, true, false, 1);
+  linear("q k v", width, {kHeads * kHeadDim, kKvHeads * kHeadDim, kKvHeads * kHeadDim}, kLayers, false, false, 1);
+  linear("attention output", width, {width}, kLayers, false, false, 1);
+  linear("norm, gate and up, swiglu", width, {kHidden, kHidden}, kLayers, true, true, 1);
+  linear("down", kHidden, {width}, kLayers, false, false, 1);
+  linear("norm, head", width, {kVocab}, 4, true, false, 1);
+  linear("down, 8 rows", kHidden, {width}, kLayers, false, false, 8);
+  linear("down, 512 rows", kHidden, {width}, kLayers, false, false, 512);
+  linear("up, 512 rows", width, {kHidden}, kLayers, false, false, 512);
 
   for (const int32_t length : {32, 256, 1024, 4096}) {
     const int32_t blocks = length / 32;
@@ -213,7 +216,7 @@ int main(int argc, char** argv) {
     Check(gpu::Release(bench.device, cache.pool));
     Check(gpu::Release(bench.device, const_cast<int32_t*>(device_batch.tables)));
   }
-  Report("norm", bench.Time(kLayers, [&](int) { return cuda::Run(norm, bench.stream); }), 2.0 * 4 * kWidth);
+  Report("norm", bench.Time(kLayers, [&](int) { return cuda::Run(norm, bench.stream); }), 2.0 * 4 * double(width));
 
   cuda::SampleOp sample;
   sample.logits = logits;
