@@ -10,6 +10,7 @@ ACTIONLINT    := $(TOOLS)/actionlint
 MODEL ?= fixtures/models/haiku.gguf
 PORT  ?= 8080
 RUNS  ?= 1000
+BENCH_FORMATS ?= F16 Q8_0 Q4_0 Q4_K_M
 # Sources of the native code, for the formatter.
 NATIVE := $(shell git ls-files 'native/*.h' 'native/*.cc' 'native/*.cu' 'native/*.cuh' 'native/*.c' 2>/dev/null)
 
@@ -49,8 +50,13 @@ asan: ## The native tests and the FFI and kernel specs under AddressSanitizer
 teeth: ## Play every fault against Gate 1; matrix in reports/out/teeth/
 	TEETH=all $(GO) tool ginkgo run -p ./gates/teeth
 
+# Models of the size of Qwen2.5-0.5B with random weights, for measuring speed.
+build/models/%.gguf:
+	$(GO) run ./fixtures/synthetic/cmd/synthesize --format $* --out $@
+
 .PHONY: bench
-bench: ## Measure the CPU kernels beside what this machine can do
+bench: build $(BENCH_FORMATS:%=build/models/%.gguf) ## Measure load, prefill and decode of a 0.5B model, and each kernel, beside what this machine can do
+	for format in $(BENCH_FORMATS); do bin/worker bench --model build/models/$$format.gguf $(ARGS) || exit; echo; done
 	$(GO) run ./native/cpu/bench
 
 .PHONY: native-lib

@@ -90,14 +90,14 @@ func newRoot() *cobra.Command {
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
 		Args: func(_ *cobra.Command, arguments []string) error {
 			if len(arguments) > 0 {
-				return usageError{fmt.Errorf("%q is no command; there are serve, run, devices and inspect", arguments[0])}
+				return usageError{fmt.Errorf("%q is no command; there are serve, run, devices, inspect and bench", arguments[0])}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(), newRun(), newDevices(), newInspect())
+	root.AddCommand(newServe(), newRun(), newDevices(), newInspect(), newBench())
 	return root
 }
 

@@ -60,6 +60,14 @@ func TestBadCommandLinesNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		line := refused(t, exitUsage, "run", "x", "--"+c.flag+"="+c.value)
 		g.Expect(line).To(And(ContainSubstring("--"+c.flag), ContainSubstring(c.allowed)))
 	}
+	for _, c := range []struct{ flag, value, allowed string }{
+		{"prefill", "0", "integers from 1"}, {"prefill", "1,,2", "separated by commas"}, {"decode", "-1", "integers from 0"},
+		{"decode-tokens", "0", "1 to"}, {"repeats", "x", "1 to 1000"}, {"plot", "", "path"},
+	} {
+		line := refused(t, exitUsage, "bench", "--"+c.flag+"="+c.value)
+		g.Expect(line).To(And(ContainSubstring("--"+c.flag), ContainSubstring(c.allowed)))
+	}
+	g.Expect(refused(t, exitUsage, "bench", "--model", bundledModel, "--prefill", "1025")).To(ContainSubstring("1024"))
 	g.Expect(refused(t, exitUsage, "nonsense")).To(ContainSubstring("serve"))
 	g.Expect(refused(t, exitUsage, "serve", "--nonsense")).To(ContainSubstring("--nonsense"))
 	g.Expect(refused(t, exitUsage, "serve", "extra")).To(ContainSubstring("extra"))

@@ -1,16 +1,14 @@
+#include "machine.h"
+
+#include <stddef.h>
+
 #include <algorithm>
 #include <chrono>
 #include <functional>
 #include <thread>
 #include <vector>
 
-#include "../../core/numerics.h"
-#include "../kernels.h"
-#include "bench.h"
-
 namespace {
-
-using touchstone::cpu::KernelsFor;
 
 double Seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -38,7 +36,7 @@ constexpr int kChains = 12;
 #define CLOBBERS \
   "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13"
 
-int Lanes() { return KernelsFor(TS_ISA_AUTO)->isa == TS_ISA_AVX512 ? 16 : 8; }
+int Lanes() { return __builtin_cpu_supports("avx512f") ? 16 : 8; }
 
 void FmaLoop() {
   int64_t rounds = kRounds;
@@ -65,9 +63,7 @@ void FmaLoop() {
 
 }  // namespace
 
-const char* bench_isa(void) { return KernelsFor(TS_ISA_AUTO)->name; }
-
-double bench_fma_peak(int threads) {
+double machine_fma_peak(int threads) {
   double best = 0.0;
   for (int repeat = 0; repeat < 7; repeat++) {
     const double seconds = Timed(threads, [](int) { FmaLoop(); });
@@ -76,7 +72,7 @@ double bench_fma_peak(int threads) {
   return best;
 }
 
-double bench_read_bandwidth(int threads) {
+double machine_read_bandwidth(int threads) {
   constexpr size_t kWords = size_t{256} << 17;  // 256 MiB a thread: far beyond any cache
   std::vector<std::vector<uint64_t>> memory(static_cast<size_t>(threads));
   Timed(threads, [&](int thread) { memory[thread].assign(kWords, 1); });

@@ -1,4 +1,5 @@
-// The price of the canonical order: the same kernel with chains over all inputs instead of segments of 128.
+// The rate of linear layers, and the price of the canonical order: the same kernel with chains over all inputs instead
+// of segments of 128.
 #include <time.h>
 
 #include <algorithm>
@@ -19,12 +20,30 @@
 #include "../isa_avx512.h"
 #include "../linear.h"
 
+#endif
+
 namespace touchstone::cpu {
 namespace {
+
+using Panels = void (*)(const LinearJob& job, int64_t first, int64_t count);
+
+#if defined(__x86_64__)
 
 struct FreeOrder : Avx512 {
   static constexpr int64_t kSegment = int64_t{1} << 40;
 };
+
+Panels FreeOrderPanels(ts_isa isa, int dtype) {
+  if (isa != TS_ISA_AVX512) return nullptr;
+  if (dtype == TS_F16) return Linear<FreeOrder>::Panels<TS_F16>;
+  return dtype == TS_Q8_0 ? Linear<FreeOrder>::Panels<TS_Q8_0> : nullptr;
+}
+
+#else
+
+Panels FreeOrderPanels(ts_isa, int) { return nullptr; }
+
+#endif
 
 // Time of this thread alone, so that others on the machine disturb less.
 double Seconds() {
@@ -33,14 +52,14 @@ double Seconds() {
   return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_nsec) * 1e-9;
 }
 
-double Measure(int dtype, int inputs, int outputs, int rows, bool free_order) {
+double Measure(const Kernels& kernels, int dtype, int inputs, int outputs, int rows, Panels panels_of) {
   const BlockShape shape = BlockShapeOf(dtype);
-  const std::vector<uint8_t> stored(static_cast<size_t>(outputs) * inputs / shape.elements * shape.bytes, 17);
+  // Bytes of 0x11 are normal numbers in every format: subnormal ones are slow on some processors.
+  const std::vector<uint8_t> stored(static_cast<size_t>(outputs) * inputs / shape.elements * shape.bytes, 0x11);
   std::vector<uint8_t> panels(static_cast<size_t>(PanelCount(outputs) * PanelBytes(dtype, inputs)));
   PackRows(dtype, inputs, stored.data(), 0, outputs, panels.data());
   const std::vector<float> x(static_cast<size_t>(rows) * inputs, 0.5f);
   std::vector<QuantizedActivations> quantized(x.size() / kQuantBlock);
-  const Kernels& kernels = *KernelsFor(TS_ISA_AVX512);
   kernels.quantize(x.data(), static_cast<int64_t>(quantized.size()), quantized.data());
   std::vector<float> out(static_cast<size_t>(rows) * outputs);
   LinearJob job{};
@@ -56,14 +75,7 @@ double Measure(int dtype, int inputs, int outputs, int rows, bool free_order) {
   for (int repeat = 0; repeat < 9; repeat++) {
     const double begin = Seconds();
     for (int64_t panel = 0; panel < PanelCount(outputs); panel += 4) {
-      const int64_t count = std::min<int64_t>(4, PanelCount(outputs) - panel);
-      if (dtype == TS_F16 && free_order) {
-        Linear<FreeOrder>::Panels<TS_F16>(job, panel, count);
-      } else if (free_order) {
-        Linear<FreeOrder>::Panels<TS_Q8_0>(job, panel, count);
-      } else {
-        kernels.linear(job, panel, count);
-      }
+      panels_of(job, panel, std::min<int64_t>(4, PanelCount(outputs) - panel));
     }
     best = std::min(best, Seconds() - begin);
   }
@@ -73,13 +85,15 @@ double Measure(int dtype, int inputs, int outputs, int rows, bool free_order) {
 }  // namespace
 }  // namespace touchstone::cpu
 
-double bench_linear(int dtype, int inputs, int outputs, int rows, int free_order) {
-  if (touchstone::cpu::KernelsFor(TS_ISA_AVX512) == nullptr) return -1.0;
-  return touchstone::cpu::Measure(dtype, inputs, outputs, rows, free_order != 0);
+double bench_linear(int isa, int dtype, int inputs, int outputs, int rows, int free_order) {
+  using namespace touchstone::cpu;
+  const Kernels* kernels = KernelsFor(static_cast<ts_isa>(isa));
+  if (kernels == nullptr) return -1.0;
+  const Panels panels = free_order != 0 ? FreeOrderPanels(kernels->isa, dtype) : kernels->linear;
+  return panels != nullptr ? Measure(*kernels, dtype, inputs, outputs, rows, panels) : -1.0;
 }
 
-#else
-
-double bench_linear(int, int, int, int, int) { return -1.0; }
-
-#endif
+const char* bench_isa(int isa) {
+  const touchstone::cpu::Kernels* kernels = touchstone::cpu::KernelsFor(static_cast<ts_isa>(isa));
+  return kernels != nullptr ? kernels->name : nullptr;
+}
