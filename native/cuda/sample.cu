@@ -207,9 +207,10 @@ __global__ void __launch_bounds__(kSampleThreads) WeighKernel(SampleOp op, int64
   }
 }
 
-// The largest key such that the tokens from it up have weights of `wanted` (above 0) together; weights null: 1 each.
-// Takes any number of tokens, eight times over.
-__device__ Word Select(const float* values, const Word* weights, int64_t width, Word wanted, Room* room) {
+// The largest key such that the tokens of a bucket from it up have weights of `wanted` (above 0) together; weights
+// null: 1 each. Takes any number of tokens, eight times over.
+__device__ Word SelectWithin(int bucket, const float* values, const Word* weights, int64_t width, float largest,
+                             Word wanted, Room* room) {
   if (threadIdx.x == 0) {
     room->found[0] = 0;
     room->found[1] = wanted;
@@ -219,8 +220,11 @@ __device__ Word Select(const float* values, const Word* weights, int64_t width, 
     for (int i = threadIdx.x; i < kDigit; i += kSampleThreads) room->digits[i] = 0;
     __syncthreads();
     const Word prefix = room->found[0];
+    UNROLL_BY(8)
     for (int64_t i = threadIdx.x; i < width; i += kSampleThreads) {
-      const Word key = KeyOf(values[i], i);
+      const float value = values[i];
+      if (BucketOf(value, largest) != bucket) continue;
+      const Word key = KeyOf(value, i);
       if ((key & mask) != prefix) continue;
       const Word weight = weights != nullptr ? weights[i] : 1;
       if (weight != 0) atomicAdd(&room->digits[key >> shift & (kDigit - 1)], weight);
@@ -241,9 +245,10 @@ __device__ Word Select(const float* values, const Word* weights, int64_t width, 
   return key;
 }
 
-// As Select, by the sums of the buckets: they name the bucket that the key lies in, and only its tokens are ranked.
-__device__ Word SelectByBucket(const float* values, const Word* weights, const Word* buckets, int64_t width,
-                               float largest, Word wanted, Room* room) {
+// The largest key such that the tokens from it up have weights of `wanted` (above 0) together; weights null: 1 each.
+// The sums of the buckets name the bucket that the key lies in, and only its tokens are ranked.
+__device__ Word Select(const float* values, const Word* weights, const Word* buckets, int64_t width, float largest,
+                       Word wanted, Room* room) {
   const Crossing bucket = FindCrossing(
       kBuckets - 1, wanted - 1, [&](int64_t i) { return buckets[i]; }, room);
   const Word wanted_here = wanted - bucket.before;
@@ -260,7 +265,9 @@ __device__ Word SelectByBucket(const float* values, const Word* weights, const W
   }
   __syncthreads();
   const int listed = room->listed;
-  if (listed > kListed) return Select(values, weights, width, wanted, room);
+  if (listed > kListed) {
+    return SelectWithin(static_cast<int>(bucket.index), values, weights, width, largest, wanted_here, room);
+  }
   for (int mine = threadIdx.x; mine < listed; mine += kSampleThreads) {
     const Word key = room->list[mine], weight = room->list_weights[mine];
     Word sum = 0;  // of the tokens from this one up
@@ -285,7 +292,7 @@ __global__ void __launch_bounds__(kSampleThreads) ThresholdKernel(SampleOp op, i
   Word least = 0, total = 0;
   const bool counted = op.top_k > 0 && op.top_k < op.width;
   if (counted) {
-    least = SelectByBucket(op.scaled, nullptr, partials->counts, op.width, largest, op.top_k, room);
+    least = Select(op.scaled, nullptr, partials->counts, op.width, largest, op.top_k, room);
     UNROLL_BY(8)
     for (int64_t i = threadIdx.x; i < op.width; i += kSampleThreads) {
       if (KeyOf(op.scaled[i], i) >= least) total += op.weights[i];
@@ -296,8 +303,8 @@ __global__ void __launch_bounds__(kSampleThreads) ThresholdKernel(SampleOp op, i
   }
   if (op.top_p < 1.0f) {
     const Word wanted = static_cast<Word>(static_cast<double>(op.top_p) * static_cast<double>(total));
-    least = max(least, SelectByBucket(op.scaled, op.weights, partials->weights, op.width, largest,
-                                      wanted > 0 ? wanted : 1, room));
+    least =
+        max(least, Select(op.scaled, op.weights, partials->weights, op.width, largest, wanted > 0 ? wanted : 1, room));
   }
   if (threadIdx.x == 0) partials->least = least;
 }
@@ -327,7 +334,7 @@ __global__ void __launch_bounds__(kSampleThreads) FilterKernel(SampleOp op, int6
 
 __device__ void ReportTop(const SampleOp& op, float largest, Word total, const Partials* partials, Room* room) {
   const int count = static_cast<int>(min(static_cast<int64_t>(op.top), op.width));
-  const Word least = SelectByBucket(op.logits, nullptr, partials->top_counts, op.width, largest, count, room);
+  const Word least = Select(op.logits, nullptr, partials->top_counts, op.width, largest, count, room);
   if (threadIdx.x == 0) room->listed = 0;
   __syncthreads();
   for (int64_t i = threadIdx.x; i < op.width; i += kSampleThreads) {
@@ -359,7 +366,16 @@ __global__ void __launch_bounds__(kSampleThreads)
   Room* room = rooms;
   gpu::AwaitPrevious();
   const Word key = LargestOf(partials->largest, slices, room->reduce);
-  if (threadIdx.x == 0) op.result->finite = key != 0;
+  // Every field is written: the host copies the whole result.
+  if (threadIdx.x == 0) {
+    op.result->finite = key != 0;
+    op.result->token = -1;
+    op.result->logprob = 0.0f;
+  }
+  for (int i = static_cast<int>(threadIdx.x); i < kMaxTop; i += kSampleThreads) {
+    op.result->top_tokens[i] = -1;
+    op.result->top_logprobs[i] = 0.0f;
+  }
   if (key == 0) return;
   const Word best = LargestOf(partials->best, slices, room->reduce);
   const Word total = SumOf(partials->total, slices, room->reduce);
