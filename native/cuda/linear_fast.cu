@@ -1,7 +1,6 @@
 // What lies around a linear layer's product in binary16: the weights out of their records, the activations, the end.
-#include "linear_fast.h"
-
 #include "linear.cuh"
+#include "linear_fast.h"
 
 namespace touchstone {
 namespace cuda {

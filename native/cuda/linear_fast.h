@@ -19,9 +19,9 @@ struct UnpackOp {
   int32_t dtype = 0;
 };
 
-// Rows of activations rounded to binary16: out[row][FastInputs(columns)]. Each row is first multiplied by a power of two
-// that takes its largest magnitude to 2^14 ... 2^15, so that none overflows; inverse[row] undoes it. Rows that are all
-// below 2^-100, or hold NaN or an infinity, are taken as they are.
+// Rows of activations rounded to binary16: out[row][FastInputs(columns)]. Each row is first multiplied by a power of
+// two that takes its largest magnitude to 2^14 ... 2^15, so that none overflows; inverse[row] undoes it. Rows that are
+// all below 2^-100, or hold NaN or an infinity, are taken as they are.
 struct NarrowOp {
   const float* x = nullptr;
   uint16_t* out = nullptr;

@@ -70,6 +70,11 @@ step_bench() {
       --model "$([ "$format" = Q4_K ] && echo 1024,4864,24,16,2,64,151936 || echo 0.5b)"
   done
   "$built/bench" "$device_library" --sampled
+  # cuBLAS for long prompts: not canonical, but the same bits run after run.
+  for format in F16 Q8_0; do
+    "$built/bench" "$device_library" --format "$format" --numerics fast --decode 0 | tee "$out/fast-$format.txt"
+    if grep -q DIFFER "$out/fast-$format.txt"; then return 1; fi
+  done
   # A model file of the same shape through the worker: load, first token and rate as a client sees them.
   [ -f build/synthetic.gguf ] || bin/synthesize --out build/synthetic.gguf
   (cd gates/gate1 && GATE_MODEL=$root/build/synthetic.gguf GATE_REPORT_DIR=$out/performance "$root/bin/gate1.test" \

@@ -40,8 +40,8 @@ Status CudaBackend::Create(gpu::Device* device, const ts_context_options& option
     return Status(TS_OUT_OF_MEMORY, "the host has no memory for a context");
   }
   if (multiplier != nullptr) {
-    TS_RETURN_IF_ERROR(FastLinear::Create(&backend->allocator_, stream, std::move(multiplier), FastSizes(),
-                                          &backend->fast_));
+    TS_RETURN_IF_ERROR(
+        FastLinear::Create(&backend->allocator_, stream, std::move(multiplier), FastSizes(), &backend->fast_));
   }
   *out = std::move(backend);
   return Status();

@@ -21,12 +21,12 @@ using Result = int;
 
 constexpr Result kSuccess = 0, kAllocationFailed = 3, kArchitectureMismatch = 8, kExecutionFailed = 13,
                  kNotSupported = 15;
-constexpr int kAsStored = 0, kTransposed = 1;          // cublasOperation_t
-constexpr int kBinary16 = 2, kBinary32 = 0;            // cudaDataType
-constexpr int kComputeBinary32 = 68;                   // cublasComputeType_t
-constexpr int kDefaultAlgorithm = -1;                  // cublasGemmAlgo_t
-constexpr int kNoAtomics = 0;                          // cublasAtomicsMode_t
-constexpr int kNoReducedPrecisionReduction = 16;       // cublasMath_t, with the default 0
+constexpr int kAsStored = 0, kTransposed = 1;     // cublasOperation_t
+constexpr int kBinary16 = 2, kBinary32 = 0;       // cudaDataType
+constexpr int kComputeBinary32 = 68;              // cublasComputeType_t
+constexpr int kDefaultAlgorithm = -1;             // cublasGemmAlgo_t
+constexpr int kNoAtomics = 0;                     // cublasAtomicsMode_t
+constexpr int kNoReducedPrecisionReduction = 16;  // cublasMath_t, with the default 0
 constexpr const char* kNames[] = {"libcublas.so.13", "libcublas.so.12", "libcublas.so.11"};
 
 // The functions, once loaded for the life of the process.
@@ -55,15 +55,16 @@ Library Load() {
   }
   if (shared == nullptr) {
     library.problem =
-        "the fast numerics need NVIDIA's cuBLAS, but none of libcublas.so.13, libcublas.so.12 and libcublas.so.11 can be "
+        "the fast numerics need NVIDIA's cuBLAS, but none of libcublas.so.13, libcublas.so.12 and libcublas.so.11 can "
+        "be "
         "loaded; install it, name its folder in LD_LIBRARY_PATH, or use the canonical numerics";
     return library;
   }
   const auto find = [&](const char* symbol, auto* function) {
     *function = reinterpret_cast<std::remove_pointer_t<decltype(function)>>(dlsym(shared, symbol));
     if (*function == nullptr && library.problem.empty()) {
-      library.problem = std::string(name) + " has no function " + symbol +
-                        "; install a newer cuBLAS, or use the canonical numerics";
+      library.problem =
+          std::string(name) + " has no function " + symbol + "; install a newer cuBLAS, or use the canonical numerics";
     }
   };
   find("cublasCreate_v2", &library.create);

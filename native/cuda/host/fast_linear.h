@@ -1,6 +1,6 @@
-// Linear layers of many rows in the numerics TS_NUMERICS_FAST: weights and activations are rounded to binary16, a library
-// multiplies them and sums in binary32 in an order of its own. Not canonical: the bits depend on the library, the device
-// and the number of rows. They are the same run after run.
+// Linear layers of many rows in the numerics TS_NUMERICS_FAST: weights and activations are rounded to binary16, a
+// library multiplies them and sums in binary32 in an order of its own. Not canonical: the bits depend on the library,
+// the device and the number of rows. They are the same run after run.
 #pragma once
 
 #include <memory>
@@ -16,8 +16,8 @@ class Multiplier {
   virtual ~Multiplier() = default;
   // Called once, before the first Multiply: the stream to work on and the memory to work in, both kept.
   virtual Status Start(gpu::Stream* stream, void* workspace, uint64_t bytes) = 0;
-  // products[row][output] = sum_k weights[output][k] * x[row][k], all row-major in device memory; `inputs` is a multiple
-  // of 128, no size is above 2^31 - 1.
+  // products[row][output] = sum_k weights[output][k] * x[row][k], all row-major in device memory; `inputs` is a
+  // multiple of 128, no size is above 2^31 - 1.
   virtual Status Multiply(const uint16_t* weights, int64_t outputs, const uint16_t* x, int64_t rows, int64_t inputs,
                           float* products) = 0;
 };

@@ -200,7 +200,8 @@ extern "C" const char* simtest_fast_linear(int dtype, uint64_t seed) {
   int calls = 0;
   {
     std::unique_ptr<FastLinear> fast;
-    Status status = FastLinear::Create(&allocator, bench.stream, std::make_unique<PlainMultiplier>(&calls), slices, &fast);
+    Status status =
+        FastLinear::Create(&allocator, bench.stream, std::make_unique<PlainMultiplier>(&calls), slices, &fast);
     if (status.ok() && allocator.Stats().block_count != FastLinear::kBlocks) return Fail("blocks held");
     if (status.ok()) status = fast->Run(op);
     if (!status.ok()) return Fail(status.message());

@@ -75,7 +75,9 @@ func FailAllocation(n int) (live, code int, text string) {
 }
 
 // Unpack packs and unpacks random rows of a format and returns what differs, or "".
-func Unpack(dtype int, seed uint64) string { return C.GoString(C.simtest_unpack(C.int(dtype), C.uint64_t(seed))) }
+func Unpack(dtype int, seed uint64) string {
+	return C.GoString(C.simtest_unpack(C.int(dtype), C.uint64_t(seed)))
+}
 
 // FastLinear runs a linear layer of the fast numerics in small slices and returns what is wrong, or "".
 func FastLinear(dtype int, seed uint64) string {

@@ -45,8 +45,8 @@ int simtest_fail_allocation(int n, int* code, char* text, int text_bytes);
 // Nanoseconds per thread of a kernel with `barriers` barriers over `blocks` blocks of `threads`.
 double simtest_nanoseconds_per_thread(int barriers, int blocks, int threads);
 
-// Random stored rows of a format (ts_dtype) packed into a weight and unpacked to binary16; an empty text, or what differs
-// from the values of core/formats.h. The text lives until the next call.
+// Random stored rows of a format (ts_dtype) packed into a weight and unpacked to binary16; an empty text, or what
+// differs from the values of core/formats.h. The text lives until the next call.
 const char* simtest_unpack(int dtype, uint64_t seed);
 
 // A linear layer of the fast numerics in small slices, over a multiplier of the test's own; likewise.

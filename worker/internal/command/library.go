@@ -25,6 +25,7 @@ const (
 type deviceFlags struct {
 	device      string
 	threads     int
+	numerics    string
 	nativeLib   string
 	cudaLibrary string
 }
@@ -32,6 +33,8 @@ type deviceFlags struct {
 func (f *deviceFlags) define(flags *pflag.FlagSet) {
 	checked(flags, &f.device, "device", "auto|cpu|sim|cuda:N", "auto", "what computes; auto takes a CUDA device if there is one", device)
 	checked(flags, &f.threads, "threads", "N", "0", "CPU threads that compute (0: one a core)", integer(0, 1024))
+	checked(flags, &f.numerics, "numerics", "canonical|fast", native.NumericsCanonical.String(),
+		"canonical: the same bits everywhere; fast: long prompts by cuBLAS, on CUDA alone, not canonical", oneOf(native.NumericsCanonical.String(), native.NumericsFast.String()))
 	f.defineLibraries(flags)
 }
 
@@ -83,6 +86,9 @@ func (f *deviceFlags) contextOptions() (native.ContextOptions, error) {
 		return options, usageError{fmt.Errorf("%s=%q must be one of auto, scalar, avx2, avx512, neon", isaEnv, os.Getenv(isaEnv))}
 	}
 	options.ISA = isa
+	if f.numerics == native.NumericsFast.String() {
+		options.Numerics = native.NumericsFast
+	}
 	return options, nil
 }
 

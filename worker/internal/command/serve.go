@@ -19,6 +19,7 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
+	"touchstone/native"
 	"touchstone/worker/api"
 	"touchstone/worker/engine"
 	"touchstone/worker/internal/metrics"
@@ -113,7 +114,7 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 	defer shutdown()
 	measurements := metrics.New(started)
 	server := api.New(api.Options{
-		WorkerID: f.workerID, Version: Version, Model: m.about, Device: device.name, APIKey: apiKey,
+		WorkerID: f.workerID, Version: Version, Model: m.about, Device: device.name, Numerics: f.numerics, APIKey: apiKey,
 		Limits: api.Limits{
 			MaxTokens: f.maxTokensOut, VocabSize: m.about.VocabSize, StopSequences: engine.MaxStopSequences,
 			StopTokens: engine.MaxStopTokens, CountTokens: m.tokenizer.Count,
@@ -124,6 +125,9 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 	stop := startHTTP(server, listener, logger, shutdown)
 	defer stop()
 	logger.Info("listening", "event", "listening", "addr", listener.Addr().String(), "model", m.about.Name, "device", device.name)
+	if f.numerics != native.NumericsCanonical.String() {
+		logger.Warn("not canonical: other devices, libraries and chunks of prompts give other bits", "event", "not_canonical", "numerics", f.numerics)
+	}
 	return f.run(ctx, stderr, logger, m, device, server, measurements, listener.Addr().String())
 }
 
