@@ -5,6 +5,7 @@
  */
 #include <dlfcn.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,13 @@ static void refuse(const ts_api* api) {
   expect("context_create, size 0", api->context_create(0, &options, &context, &error), bad);
   options = (ts_context_options){.struct_size = sizeof options, .isa = 99};
   expect("context_create, isa 99", api->context_create(0, &options, &context, &error), bad);
+  options = (ts_context_options){.struct_size = sizeof options, .numerics = 7};
+  expect("context_create, numerics 7", api->context_create(0, &options, &context, &error), bad);
+  options = (ts_context_options){.struct_size = sizeof options, .numerics = TS_NUMERICS_FAST};
+  expect("context_create, fast numerics", api->context_create(0, &options, &context, &error), TS_UNSUPPORTED);
+  options = (ts_context_options){.struct_size = offsetof(ts_context_options, numerics), .numerics = 7};
+  expect("context_create, options of 1.0", api->context_create(0, &options, &context, &error), TS_OK);
+  expect("context_destroy", api->context_destroy(context, &error), TS_OK);
   expect("context_memory(NULL)", api->context_memory(NULL, &stats, &error), bad);
   expect("context_blocks(NULL)", api->context_blocks(NULL, NULL, 0, &number, &error), bad);
   expect("context_check_residency(NULL)", api->context_check_residency(NULL, &report, &error), bad);

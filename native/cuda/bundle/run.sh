@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the CUDA plugin on this machine and proves it. Needs a driver, nvcc, g++ and cc; no Go, no network.
+# Builds the CUDA plugin on this machine and proves it. Needs a driver, nvcc, cuBLAS, g++ and cc; no Go, no network.
 #   ./run.sh [--device cuda:N|sim] [--steps "build check gate bench sanitize"] [--teeth sample|all] [--out FOLDER]
 # Each step writes FOLDER/STEP.log, the gate its report to FOLDER/gate1, the teeth theirs to FOLDER/teeth; FOLDER/summary.md
 # has a line a step. Exits 1 if a step failed. With --device sim nothing is built by nvcc and the steps bench and sanitize

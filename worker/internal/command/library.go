@@ -21,6 +21,9 @@ const (
 	isaEnv         = "TOUCHSTONE_ISA"
 )
 
+// notCanonical is what the worker says at its start in other numerics than the canonical ones.
+const notCanonical = "not canonical: another device, cuBLAS or cut of a prompt into chunks may give other bits"
+
 // deviceFlags choose a device and how it computes.
 type deviceFlags struct {
 	device      string
@@ -86,11 +89,14 @@ func (f *deviceFlags) contextOptions() (native.ContextOptions, error) {
 		return options, usageError{fmt.Errorf("%s=%q must be one of auto, scalar, avx2, avx512, neon", isaEnv, os.Getenv(isaEnv))}
 	}
 	options.ISA = isa
-	if f.numerics == native.NumericsFast.String() {
+	if !f.canonical() {
 		options.Numerics = native.NumericsFast
 	}
 	return options, nil
 }
+
+// canonical tells whether the flags ask for the numerics that give the same bits everywhere.
+func (f *deviceFlags) canonical() bool { return f.numerics == native.NumericsCanonical.String() }
 
 // find gives the library that has the wanted device, the device's index in it, and its name.
 func (f *deviceFlags) find() (native.Library, int, string, error) {

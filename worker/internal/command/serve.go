@@ -19,7 +19,6 @@ import (
 	"github.com/google/uuid"
 	"github.com/spf13/cobra"
 
-	"touchstone/native"
 	"touchstone/worker/api"
 	"touchstone/worker/engine"
 	"touchstone/worker/internal/metrics"
@@ -125,8 +124,8 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 	stop := startHTTP(server, listener, logger, shutdown)
 	defer stop()
 	logger.Info("listening", "event", "listening", "addr", listener.Addr().String(), "model", m.about.Name, "device", device.name)
-	if f.numerics != native.NumericsCanonical.String() {
-		logger.Warn("not canonical: other devices, libraries and chunks of prompts give other bits", "event", "not_canonical", "numerics", f.numerics)
+	if !f.canonical() {
+		logger.Warn(notCanonical, "event", "not_canonical", "numerics", f.numerics)
 	}
 	return f.run(ctx, stderr, logger, m, device, server, measurements, listener.Addr().String())
 }
