@@ -19,8 +19,8 @@ namespace {
 struct Handle;  // cublasContext
 using Result = int;
 
-constexpr Result kSuccess = 0, kAllocationFailed = 3, kArchitectureMismatch = 8, kExecutionFailed = 13,
-                 kNotSupported = 15;
+constexpr Result kSuccess = 0, kNotInitialized = 1, kAllocationFailed = 3, kArchitectureMismatch = 8,
+                 kExecutionFailed = 13, kNotSupported = 15;
 constexpr int kAsStored = 0, kTransposed = 1;     // cublasOperation_t
 constexpr int kBinary16 = 2, kBinary32 = 0;       // cudaDataType
 constexpr int kComputeBinary32 = 68;              // cublasComputeType_t
@@ -85,6 +85,8 @@ Status FromCublas(const Library& library, Result result, const char* what) {
   switch (result) {
     case kAllocationFailed:
       return Status(TS_OUT_OF_MEMORY, text);
+    case kNotInitialized:
+      return Status(TS_UNSUPPORTED, text + "; this cuBLAS may need a newer driver; use the canonical numerics");
     case kArchitectureMismatch:
     case kNotSupported:
       return Status(TS_UNSUPPORTED, text + "; use the canonical numerics");
