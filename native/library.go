@@ -170,7 +170,7 @@ func (l *library) NewContext(device int, options ContextOptions) (Context, error
 	defer l.end()
 	o := C.ts_context_options{struct_size: C.sizeof_ts_context_options, threads: C.uint32_t(options.Threads), isa: C.int32_t(options.ISA),
 		memory_limit_bytes: C.uint64_t(options.MemoryLimit), fail_allocation: C.uint64_t(options.FailAllocation),
-		order_seed: C.uint64_t(options.OrderSeed)}
+		order_seed: C.uint64_t(options.OrderSeed), numerics: C.int32_t(options.Numerics)}
 	if options.PoisonMemory {
 		o.poison_memory = 1
 	}

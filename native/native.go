@@ -116,6 +116,26 @@ const (
 	ISANEON
 )
 
+// Numerics tells how a context rounds and sums; values as in ts_numerics.
+type Numerics int32
+
+// The numerics. NumericsFast is not canonical: linear layers of many rows are left to cuBLAS.
+const (
+	NumericsCanonical Numerics = iota
+	NumericsFast
+)
+
+// String gives the name as in --numerics.
+func (n Numerics) String() string {
+	switch n {
+	case NumericsCanonical:
+		return "canonical"
+	case NumericsFast:
+		return "fast"
+	}
+	return "unknown"
+}
+
 // ContextOptions are the settings of a context; zero values are the defaults of ts_context_options.
 type ContextOptions struct {
 	Threads        int
@@ -124,6 +144,7 @@ type ContextOptions struct {
 	MemoryLimit    uint64 // bytes
 	FailAllocation uint64 // n-th allocation, from 1; for tests
 	OrderSeed      uint64 // simulator only
+	Numerics       Numerics
 }
 
 // MemoryKind tells what a block is for.

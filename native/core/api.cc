@@ -1,5 +1,6 @@
 // The functions of the ABI: arguments are checked here, the work is done in the other files.
 #include <array>
+#include <cstddef>
 #include <cstring>
 
 #include "devices.h"
@@ -68,10 +69,22 @@ ts_status DeviceProperties(uint32_t index, ts_device_properties* out, ts_error* 
   });
 }
 
-Status CheckOptions(const ts_context_options* options) {
-  TS_RETURN_IF_ERROR(CheckStruct("options", options));
-  if (options->isa < TS_ISA_AUTO || options->isa > TS_ISA_NEON) return Invalid("isa is not a ts_isa");
-  if (options->poison_memory > 1) return Invalid("poison_memory must be 0 or 1");
+// Copies options of this or an earlier minor version; what the caller's does not have stays 0.
+Status ReadOptions(const ts_context_options* options, ts_context_options* out) {
+  constexpr uint32_t kWithoutNumerics = offsetof(ts_context_options, numerics);
+  if (options->struct_size != kWithoutNumerics) TS_RETURN_IF_ERROR(CheckStruct("options", options));
+  std::memcpy(out, options, options->struct_size);
+  out->struct_size = sizeof *out;
+  return Status();
+}
+
+Status CheckOptions(const ts_context_options& options) {
+  if (options.isa < TS_ISA_AUTO || options.isa > TS_ISA_NEON) return Invalid("isa is not a ts_isa");
+  if (options.poison_memory > 1) return Invalid("poison_memory must be 0 or 1");
+  if (options.numerics < TS_NUMERICS_CANONICAL || options.numerics > TS_NUMERICS_FAST) {
+    return Invalid("numerics is not a ts_numerics");
+  }
+  if (options.reserved != 0) return Invalid("options.reserved must be 0");
   return Status();
 }
 
@@ -79,11 +92,11 @@ ts_status ContextCreate(int64_t index, const ts_context_options* options, ts_con
   return Guard(error, [&]() -> Status {
     TS_RETURN_IF_ERROR(CheckNotNull("out", out));
     *out = nullptr;
-    if (options != nullptr) TS_RETURN_IF_ERROR(CheckOptions(options));
     auto context = std::make_unique<ts_context>();
-    TS_RETURN_IF_ERROR(FindDevice(index, &context->device));
-    if (options != nullptr) context->options = *options;
     context->options.struct_size = sizeof(ts_context_options);
+    if (options != nullptr) TS_RETURN_IF_ERROR(ReadOptions(options, &context->options));
+    TS_RETURN_IF_ERROR(CheckOptions(context->options));
+    TS_RETURN_IF_ERROR(FindDevice(index, &context->device));
     TS_RETURN_IF_ERROR(context->device->Open(context->options, &context->backend));
     *out = context.release();
     return Status();

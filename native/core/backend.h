@@ -167,6 +167,14 @@ class Backend {
   virtual Status Temperature(const float* logits, int64_t count, float temperature, float* out) = 0;
 };
 
+// For devices that have no other numerics than the canonical ones.
+inline Status RequireCanonical(const ts_context_options& options) {
+  if (options.numerics == TS_NUMERICS_CANONICAL) return Status();
+  return Status(TS_UNSUPPORTED,
+                "this device does not offer the fast numerics (cuBLAS); CUDA devices alone do: open one "
+                "of them, or use the canonical numerics");
+}
+
 // A device that a library offers: its properties and how to open it. Each backend defines its own list.
 class Device {
  public:

@@ -54,6 +54,7 @@ class CpuDevice final : public Device {
 
   Status Open(const ts_context_options& options, std::unique_ptr<Backend>* out) const override {
     constexpr uint32_t kMostThreads = 1024;
+    TS_RETURN_IF_ERROR(RequireCanonical(options));
     const Kernels* kernels = KernelsFor(static_cast<ts_isa>(options.isa));
     if (kernels == nullptr) {
       return Status(TS_UNSUPPORTED, "this processor does not have the instruction set number " +

@@ -70,8 +70,9 @@ xargs -P "${JOBS:-$(nproc)}" -I{} sh -c '{} || exit 255' <"$commands"
 echo '{ global: ts_get_api; local: *; };' >"$out/exports"
 link() { "$cxx" -shared -Wl,-Bsymbolic -Wl,--version-script="$out/exports" "$@"; }
 cudart=$(dirname "$(find -L "$toolkit" -name libcudart_static.a -print -quit)")
-link -o "$out/libtouchstone_cuda.so" "${kernels[@]}" "${host[@]}" "${core[@]}" -L"$cudart" -lcudart_static -ldl -lrt \
-  -lpthread
+# The toolkit's folder is where the plugin looks for cuBLAS first, when a context asks for it.
+link -o "$out/libtouchstone_cuda.so" "${kernels[@]}" "${host[@]}" "${core[@]}" -L"$cudart" "-Wl,-rpath,$cudart" \
+  -lcudart_static -ldl -lrt -lpthread
 "$cxx" -o "$out/kernels" "$out/objects/kernels_main.o" "${kernels[@]}" "$out/objects/cuda_runtime.o" -L"$cudart" \
   -lcudart_static -ldl -lrt -lpthread
 link -o "$out/libtouchstone_cpu.so" "${cpu[@]}" "${core[@]}" -lpthread

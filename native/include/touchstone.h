@@ -32,7 +32,7 @@ extern "C" {
 /* Major number of this ABI: a different major is incompatible and is refused by ts_get_api. */
 #define TS_ABI_MAJOR 1u
 /* Minor number of this ABI: grows when functions or fields are added at the end of a struct. */
-#define TS_ABI_MINOR 0u
+#define TS_ABI_MINOR 1u
 /* Positions in one block of the KV cache. */
 #define TS_KV_BLOCK_POSITIONS 32u
 /* Most dimensions of a tensor. */
@@ -72,6 +72,14 @@ typedef enum ts_isa {
   TS_ISA_AVX512 = 3, /* AVX-512 F, BW, DQ, VL and VNNI. */
   TS_ISA_NEON = 4    /* arm64 Advanced SIMD with dot products. */
 } ts_isa;
+
+/* How a context rounds and sums. */
+typedef enum ts_numerics {
+  TS_NUMERICS_CANONICAL = 0, /* The orders of native/NUMERICS.md: the same bits on every device. */
+  TS_NUMERICS_FAST = 1       /* Not canonical. Linear layers of more than 16 rows are left to a matrix library (cuBLAS),
+                                in binary16 with sums in binary32: the same bits run after run on one machine, but they
+                                depend on the library, the device and the number of rows. */
+} ts_numerics;
 
 /* Storage format of a tensor; the numbers equal the ggml types of GGUF files. */
 typedef enum ts_dtype {
@@ -165,6 +173,9 @@ typedef struct ts_context_options {
   uint64_t memory_limit_bytes; /* Most bytes the ledger may hold; default: what the device has. */
   uint64_t fail_allocation;    /* For tests: the n-th allocation (from 1) fails; default: none does. */
   uint64_t order_seed;         /* Simulator only: seed of the order of blocks and threads. */
+  int32_t numerics;            /* ts_numerics; since 1.1. Refused with TS_UNSUPPORTED where the device does not offer it
+                                  or its library is missing; never replaced by another. */
+  uint32_t reserved;           /* 0. */
 } ts_context_options;
 
 /* Sums of the memory ledger. Every allocation the library holds on the device is in it. */
@@ -332,7 +343,8 @@ typedef struct ts_api {
   /* Properties of device `index`. TS_INVALID_DEVICE if there is none. */
   ts_status (*device_properties)(uint32_t index, ts_device_properties* out, ts_error* error);
 
-  /* Opens a device. options may be NULL. TS_INVALID_DEVICE, TS_UNSUPPORTED (isa), TS_OUT_OF_MEMORY. */
+  /* Opens a device. options may be NULL, or end where an earlier minor version ended. TS_INVALID_DEVICE,
+   * TS_UNSUPPORTED (isa, numerics), TS_OUT_OF_MEMORY. */
   ts_status (*context_create)(int64_t index, const ts_context_options* options, ts_context** out, ts_error* error);
   /* Releases a context. TS_BUSY while it has a model. */
   ts_status (*context_destroy)(ts_context* context, ts_error* error);

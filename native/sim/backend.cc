@@ -2,4 +2,5 @@
 #include "../cuda/host/backend.cc"
 
 #include "../cuda/host/allocator.cc"
+#include "../cuda/host/fast_linear.cc"
 #include "../cuda/host/pass.cc"

@@ -5,6 +5,7 @@
 #include "../cuda/embed.cu"
 #include "../cuda/linear.cu"
 #include "../cuda/linear_decode.cu"
+#include "../cuda/linear_fast.cu"
 #include "../cuda/linear_few.cu"
 #include "../cuda/linear_tile.cu"
 #include "../cuda/norm.cu"

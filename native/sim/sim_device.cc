@@ -28,6 +28,7 @@ class SimDevice final : public Device {
   }
 
   Status Open(const ts_context_options& options, std::unique_ptr<Backend>* out) const override {
+    TS_RETURN_IF_ERROR(RequireCanonical(options));
     simt::Options simulator;
     if (options.memory_limit_bytes != 0) simulator.memory_bytes = options.memory_limit_bytes;
     if (options.order_seed != 0) simulator.seed = options.order_seed;
@@ -39,7 +40,7 @@ class SimDevice final : public Device {
       static_cast<void>(gpu::CloseDevice(device));
       return cuda::FromGpu(status);
     }
-    return cuda::CudaBackend::Create(device, options, simulator.memory_bytes, out);
+    return cuda::CudaBackend::Create(device, options, simulator.memory_bytes, nullptr, out);
   }
 };
 

@@ -28,6 +28,7 @@ const (
 func Register(subject func() *target.Target) {
 	registerEmbedding(subject)
 	registerLinear(subject)
+	registerFast(subject)
 	registerForward(subject)
 	registerTemperature(subject)
 	registerSampling(subject)

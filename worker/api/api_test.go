@@ -55,7 +55,7 @@ func newHarness(t *testing.T, adjust ...func(*api.Options, *engine.Options)) *ha
 	}
 	h.logger = slog.New(slog.NewJSONHandler(h.log, nil))
 	apiOptions := api.Options{
-		WorkerID: "11111111-1111-4111-8111-111111111111", Version: "test", Device: "cpu", Limits: limits(),
+		WorkerID: "11111111-1111-4111-8111-111111111111", Version: "test", Device: "cpu", Numerics: "canonical", Limits: limits(),
 		Model: api.Model{
 			Name: "fake", Architecture: "llama", QuantKind: "F32", TokenizerKind: "byte", VocabSize: fake.VocabSize,
 			ContextLength: fake.ContextLength, Modified: time.Unix(1700000000, 0),

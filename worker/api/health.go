@@ -19,6 +19,7 @@ type healthBody struct {
 	Resident           bool    `json:"resident"`
 	Device             string  `json:"device"`
 	DeviceName         string  `json:"device_name"`
+	Numerics           string  `json:"numerics"`
 	VRAMBytesUsed      uint64  `json:"vram_bytes_used"`
 	VRAMBytesReserved  uint64  `json:"vram_bytes_reserved"`
 	VRAMBytesTotal     uint64  `json:"vram_bytes_total"`
@@ -37,7 +38,7 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 	model := s.options.Model
 	body := healthBody{
 		Status: "loading", WorkerID: s.options.WorkerID, Version: s.options.Version, Model: model.Name,
-		Architecture: model.Architecture, QuantKind: model.QuantKind, Device: s.options.Device,
+		Architecture: model.Architecture, QuantKind: model.QuantKind, Device: s.options.Device, Numerics: s.options.Numerics,
 		TokenizerKind: model.TokenizerKind, VocabSize: model.VocabSize, ContextLength: model.ContextLength,
 		UptimeSeconds: time.Since(s.options.Started).Seconds(),
 	}

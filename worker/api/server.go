@@ -42,6 +42,7 @@ type Options struct {
 	Version      string
 	Model        Model
 	Device       string // as in --device
+	Numerics     string // as in --numerics
 	Limits       Limits
 	APIKey       string // empty: no key is asked for
 	KeepAlive    time.Duration

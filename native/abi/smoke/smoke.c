@@ -5,6 +5,7 @@
  */
 #include <dlfcn.h>
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,6 +66,10 @@ static void refuse(const ts_api* api) {
   expect("context_create, size 0", api->context_create(0, &options, &context, &error), bad);
   options = (ts_context_options){.struct_size = sizeof options, .isa = 99};
   expect("context_create, isa 99", api->context_create(0, &options, &context, &error), bad);
+  options = (ts_context_options){.struct_size = sizeof options, .numerics = 7};
+  expect("context_create, numerics 7", api->context_create(0, &options, &context, &error), bad);
+  options = (ts_context_options){.struct_size = sizeof options, .numerics = TS_NUMERICS_FAST};
+  expect("context_create, fast numerics", api->context_create(0, &options, &context, &error), TS_UNSUPPORTED);
   expect("context_memory(NULL)", api->context_memory(NULL, &stats, &error), bad);
   expect("context_blocks(NULL)", api->context_blocks(NULL, NULL, 0, &number, &error), bad);
   expect("context_check_residency(NULL)", api->context_check_residency(NULL, &report, &error), bad);
@@ -84,7 +89,15 @@ static void refuse(const ts_api* api) {
   if (context != NULL || model != NULL || session != NULL || error.message[0] == 0) exit(1);
 }
 
-/* The same with handles that are good. */
+/* A caller of version 1.0, whose options end earlier. */
+static void accept_earlier_options(const ts_api* api) {
+  ts_context* context = NULL;
+  const ts_context_options options = {.struct_size = offsetof(ts_context_options, numerics), .numerics = 7};
+  expect("context_create, options of 1.0", api->context_create(0, &options, &context, &error), TS_OK);
+  expect("context_destroy", api->context_destroy(context, &error), TS_OK);
+}
+
+/* What refuse tries, with handles that are good. */
 static void refuse_places(const ts_api* api, ts_context* context, ts_model* model, ts_session* session) {
   const ts_status bad = TS_INVALID_ARGUMENT;
   uint64_t done;
@@ -169,6 +182,7 @@ int main(int count, char** arguments) {
                         .tensor_count = kTensors};
 
   refuse(api);
+  accept_earlier_options(api);
   ts_context* context = NULL;
   ts_model* model = NULL;
   ts_session* session = NULL;

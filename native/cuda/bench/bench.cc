@@ -1,7 +1,7 @@
 // Builds a random model in host memory, loads it and measures. The same arguments give the same model and the same hash
 // of logits on every device.
 //   bench <library>[:device] [--model 0.5b|small|<width,hidden,layers,heads,kv_heads,head_dim,vocab>] [--format F16]
-//         [--prompt 10] [--decode 256] [--long-prompt 512] [--sampled]
+//         [--prompt 10] [--decode 256] [--long-prompt 512] [--sampled] [--numerics canonical|fast]
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -28,7 +28,7 @@ struct Options {
   std::string library, format = "F16";
   Shape shape = {896, 4864, 24, 14, 2, 64, 151936};
   uint32_t prompt = 10, decode = 256, long_prompt = 512;
-  bool sampled = false;
+  bool sampled = false, fast = false;
 };
 
 Options Parse(int argc, char** argv) {
@@ -59,6 +59,8 @@ Options Parse(int argc, char** argv) {
       options.decode = static_cast<uint32_t>(std::stoul(value));
     } else if (name == "--long-prompt") {
       options.long_prompt = static_cast<uint32_t>(std::stoul(value));
+    } else if (name == "--numerics" && (value == "canonical" || value == "fast")) {
+      options.fast = value == "fast";
     } else if (name != "--model") {
       Die("unknown option " + name);
     }
@@ -270,6 +272,18 @@ class Runner {
     std::printf("tokens       %016llx\n", static_cast<unsigned long long>(ids));
   }
 
+  // Fast numerics give the bits of the canonical ones to few rows alone, but the same run after run.
+  void FastHashes() {
+    const std::vector<int32_t> tokens = Tokens(33);
+    std::vector<float> first, second;
+    NewSession();
+    Step(tokens, &first);
+    NewSession();
+    Step(tokens, &second);
+    std::printf("not canonical %016llx %016llx (logits of two runs)%s\n", static_cast<unsigned long long>(Hash(first)),
+                static_cast<unsigned long long>(Hash(second)), Hash(first) == Hash(second) ? "" : " DIFFER");
+  }
+
   // Prefill at once, prefill in chunks and decode must give the same bits.
   void Hashes() {
     const std::vector<int32_t> tokens = Tokens(33);
@@ -303,11 +317,13 @@ class Runner {
 
 int main(int argc, char** argv) {
   const bench::Options options = bench::Parse(argc, argv);
-  const bench::Library library = bench::Open(options.library);
-  std::printf("%s, %s, %s\n", library.api->version(), library.properties.name, options.format.c_str());
+  const bench::Library library =
+      bench::Open(options.library, 0, options.fast ? TS_NUMERICS_FAST : TS_NUMERICS_CANONICAL);
+  std::printf("%s, %s, %s%s\n", library.api->version(), library.properties.name, options.format.c_str(),
+              options.fast ? ", fast numerics: not canonical" : "");
   bench::Runner runner(library, options);
   runner.Load();
-  runner.Hashes();
+  options.fast ? runner.FastHashes() : runner.Hashes();
   if (options.prompt > 0) runner.Prefill("prompt", options.prompt);
   if (options.long_prompt > 0) runner.Prefill("long prompt", options.long_prompt);
   if (options.decode > 0) runner.Decode();

@@ -37,7 +37,7 @@ inline void Check(ts_status status, const ts_error& error, const char* what) {
   if (status != TS_OK) Die(std::string(what) + ": " + error.message + " (status " + std::to_string(status) + ")");
 }
 
-inline Library Open(std::string name, uint64_t order_seed = 0) {
+inline Library Open(std::string name, uint64_t order_seed = 0, ts_numerics numerics = TS_NUMERICS_CANONICAL) {
   Library library;
   const size_t colon = name.rfind(':');
   if (colon != std::string::npos && colon + 1 < name.size() && name[colon + 1] >= '0' && name[colon + 1] <= '9') {
@@ -55,6 +55,7 @@ inline Library Open(std::string name, uint64_t order_seed = 0) {
   ts_context_options options{};
   options.struct_size = sizeof options;
   options.order_seed = order_seed;
+  options.numerics = numerics;
   Check(library.api->context_create(library.device, &options, &library.context, &error), error, "context_create");
   return library;
 }

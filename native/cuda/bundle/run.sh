@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the CUDA plugin on this machine and proves it. Needs a driver, nvcc, g++ and cc; no Go, no network.
+# Builds the CUDA plugin on this machine and proves it. Needs a driver, nvcc, cuBLAS, g++ and cc; no Go, no network.
 #   ./run.sh [--device cuda:N|sim] [--steps "build check gate bench sanitize"] [--teeth sample|all] [--out FOLDER]
 # Each step writes FOLDER/STEP.log, the gate its report to FOLDER/gate1, the teeth theirs to FOLDER/teeth; FOLDER/summary.md
 # has a line a step. Exits 1 if a step failed. With --device sim nothing is built by nvcc and the steps bench and sanitize
@@ -70,6 +70,11 @@ step_bench() {
       --model "$([ "$format" = Q4_K ] && echo 1024,4864,24,16,2,64,151936 || echo 0.5b)"
   done
   "$built/bench" "$device_library" --sampled
+  # cuBLAS for long prompts: not canonical, but the same bits run after run.
+  for format in F16 Q8_0; do
+    "$built/bench" "$device_library" --format "$format" --numerics fast --decode 0 | tee "$out/fast-$format.txt"
+    if grep -q DIFFER "$out/fast-$format.txt"; then return 1; fi
+  done
   # A model file of the same shape through the worker: load, first token and rate as a client sees them.
   [ -f build/synthetic.gguf ] || bin/synthesize --out build/synthetic.gguf
   (cd gates/gate1 && GATE_MODEL=$root/build/synthetic.gguf GATE_REPORT_DIR=$out/performance "$root/bin/gate1.test" \

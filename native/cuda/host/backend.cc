@@ -26,18 +26,25 @@ uint8_t* BytesAt(const Buffer& buffer, uint64_t offset) { return static_cast<uin
 }  // namespace
 
 Status CudaBackend::Create(gpu::Device* device, const ts_context_options& options, uint64_t limit,
-                           std::unique_ptr<Backend>* out) {
+                           std::unique_ptr<Multiplier> multiplier, std::unique_ptr<Backend>* out) {
   gpu::Stream* stream = nullptr;
   const gpu::Status created = gpu::CreateStream(device, &stream);
   if (!created.ok()) {
     static_cast<void>(gpu::CloseDevice(device));
     return FromGpu(created);
   }
-  out->reset(new (std::nothrow) CudaBackend(device, stream, options, limit));
-  if (*out != nullptr) return Status();
-  static_cast<void>(gpu::DestroyStream(stream));
-  static_cast<void>(gpu::CloseDevice(device));
-  return Status(TS_OUT_OF_MEMORY, "the host has no memory for a context");
+  std::unique_ptr<CudaBackend> backend(new (std::nothrow) CudaBackend(device, stream, options, limit));
+  if (backend == nullptr) {
+    static_cast<void>(gpu::DestroyStream(stream));
+    static_cast<void>(gpu::CloseDevice(device));
+    return Status(TS_OUT_OF_MEMORY, "the host has no memory for a context");
+  }
+  if (multiplier != nullptr) {
+    TS_RETURN_IF_ERROR(
+        FastLinear::Create(&backend->allocator_, stream, std::move(multiplier), FastSizes(), &backend->fast_));
+  }
+  *out = std::move(backend);
+  return Status();
 }
 
 CudaBackend::CudaBackend(gpu::Device* device, gpu::Stream* stream, const ts_context_options& options, uint64_t limit)
@@ -45,6 +52,7 @@ CudaBackend::CudaBackend(gpu::Device* device, gpu::Stream* stream, const ts_cont
 
 CudaBackend::~CudaBackend() {
   DropRecordings();
+  fast_.reset();
   for (const ts_memory_block& block : allocator_.Blocks()) {
     Buffer buffer{reinterpret_cast<void*>(block.address), block.bytes, block.id};
     allocator_.Free(&buffer);
@@ -68,7 +76,8 @@ void CudaBackend::Free(Buffer* buffer) {
                                         &working_.scores,  &working_.staging,      &working_.sample,
                                         &working_.history, &working_.probabilities};
   const auto held = std::count_if(std::begin(own), std::end(own), [](const Buffer* block) { return block->id != 0; });
-  if (allocator_.Stats().block_count != static_cast<uint32_t>(held)) return;
+  const int kept = fast_ != nullptr ? FastLinear::kBlocks : 0;
+  if (allocator_.Stats().block_count != static_cast<uint32_t>(held + kept)) return;
   for (Buffer* block : own) allocator_.Free(block);
   indices_image_.clear();
 }

@@ -12,14 +12,16 @@
 #include "../../core/backend.h"
 #include "../ops.h"
 #include "allocator.h"
+#include "fast_linear.h"
 
 namespace touchstone::cuda {
 
 class CudaBackend final : public Backend {
  public:
-  // Takes over the device, also on failure. `limit` bounds the ledger.
+  // Takes over the device, also on failure. `limit` bounds the ledger. With a multiplier, linear layers of more than
+  // kFewRows rows go through it: TS_NUMERICS_FAST.
   static Status Create(gpu::Device* device, const ts_context_options& options, uint64_t limit,
-                       std::unique_ptr<Backend>* out);
+                       std::unique_ptr<Multiplier> multiplier, std::unique_ptr<Backend>* out);
   ~CudaBackend() override;
 
   Status Allocate(ts_memory_kind kind, uint64_t bytes, const std::string& label, Buffer* out) override;
@@ -96,6 +98,7 @@ class CudaBackend final : public Backend {
   gpu::Stream* stream_;
   Allocator allocator_;
   Working working_;
+  std::unique_ptr<FastLinear> fast_;  // null in canonical numerics
   std::vector<Op> queue_;
   std::map<int32_t, Recording> recordings_;  // by rows
   DeviceBatch batch_;

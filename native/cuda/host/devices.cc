@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "backend.h"
+#include "cublas.h"
 
 namespace touchstone {
 namespace cuda {
@@ -48,8 +49,16 @@ class CudaDevice final : public Device {
       static_cast<void>(gpu::CloseDevice(device));
       return FromGpu(status);
     }
+    std::unique_ptr<Multiplier> multiplier;
+    if (options.numerics == TS_NUMERICS_FAST) {
+      const Status opened = OpenCublas(&multiplier);
+      if (!opened.ok()) {
+        static_cast<void>(gpu::CloseDevice(device));
+        return opened;
+      }
+    }
     const uint64_t limit = options.memory_limit_bytes != 0 ? options.memory_limit_bytes : free_bytes;
-    return CudaBackend::Create(device, options, limit, out);
+    return CudaBackend::Create(device, options, limit, std::move(multiplier), out);
   }
 
  private:

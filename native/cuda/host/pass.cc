@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "../../core/formats.h"
+#include "../linear.h"
 #include "backend.h"
 
 namespace touchstone::cuda {
@@ -110,8 +111,10 @@ Status CudaBackend::Norm(ts_norm_kind kind, float epsilon, const Weight& weight,
 
 Status CudaBackend::Linear(Activations x, int64_t rows, std::span<const LinearTarget> targets) {
   if (rows == 0) return Status();
+  const bool fast = fast_ != nullptr && rows > kFewRows;
   uint64_t scratch = 0;
   for (const LinearTarget& target : targets) {
+    if (fast) break;
     scratch = std::max(scratch, LinearScratchBytes(target.weight->dtype, target.weight->columns, rows));
   }
   if (scratch != 0) TS_RETURN_IF_ERROR(Reserve(scratch, "cuda.linear_inputs", &working_.linear));
@@ -131,6 +134,11 @@ Status CudaBackend::Linear(Activations x, int64_t rows, std::span<const LinearTa
       target.residual = from.residual;
       target.out = from.out;
       target.outputs = from.weight->rows;
+    }
+    if (fast) {
+      TS_RETURN_IF_ERROR(Flush());
+      TS_RETURN_IF_ERROR(fast_->Run(op));
+      continue;
     }
     FuseNorm(&op);
     TS_RETURN_IF_ERROR(Push(op));

@@ -74,6 +74,19 @@ func FailAllocation(n int) (live, code int, text string) {
 	return live, int(cCode), C.GoString(&buffer[0])
 }
 
+// Unpack packs and unpacks random rows of a format and returns what differs, or "".
+func Unpack(dtype int, seed uint64) string {
+	return C.GoString(C.simtest_unpack(C.int(dtype), C.uint64_t(seed)))
+}
+
+// FastLinear runs a linear layer of the fast numerics in small slices and returns what is wrong, or "".
+func FastLinear(dtype int, seed uint64) string {
+	return C.GoString(C.simtest_fast_linear(C.int(dtype), C.uint64_t(seed)))
+}
+
+// FastBackend runs layers of few and of many rows and returns what is wrong, or "".
+func FastBackend() string { return C.GoString(C.simtest_fast_backend()) }
+
 // NanosecondsPerThread measures a kernel with that many barriers.
 func NanosecondsPerThread(barriers, blocks, threads int) float64 {
 	return float64(C.simtest_nanoseconds_per_thread(C.int(barriers), C.int(blocks), C.int(threads)))

@@ -45,6 +45,16 @@ int simtest_fail_allocation(int n, int* code, char* text, int text_bytes);
 // Nanoseconds per thread of a kernel with `barriers` barriers over `blocks` blocks of `threads`.
 double simtest_nanoseconds_per_thread(int barriers, int blocks, int threads);
 
+// Random stored rows of a format (ts_dtype) packed into a weight and unpacked to binary16; an empty text, or what
+// differs from the values of core/formats.h. The text lives until the next call.
+const char* simtest_unpack(int dtype, uint64_t seed);
+
+// A linear layer of the fast numerics in small slices, over a multiplier of the test's own; likewise.
+const char* simtest_fast_linear(int dtype, uint64_t seed);
+
+// Which layers a backend with that multiplier leaves to it; likewise.
+const char* simtest_fast_backend(void);
+
 // The bits of a conversion or operation of simt_math.h; `name` selects it, the operands are bit patterns.
 uint32_t simtest_math(const char* name, uint32_t a, uint32_t b, uint32_t c);
 

@@ -142,6 +142,26 @@ func TestFailureInjection(t *testing.T) {
 	}
 }
 
+// formats are the ts_dtype of all weight formats.
+var formats = []int{0, 1, 2, 3, 6, 7, 8, 12, 13, 14, 30}
+
+// What cuBLAS is given and what is done with its products; the product itself is the test's.
+func TestFastNumericsAroundTheirLibrary(t *testing.T) {
+	for _, dtype := range formats {
+		for seed := range uint64(12) {
+			if problem := Unpack(dtype, seed); problem != "" {
+				t.Errorf("unpack format %d, seed %d: %s", dtype, seed, problem)
+			}
+			if problem := FastLinear(dtype, seed); problem != "" {
+				t.Errorf("linear, format %d, seed %d: %s", dtype, seed, problem)
+			}
+		}
+	}
+	if problem := FastBackend(); problem != "" {
+		t.Error(problem)
+	}
+}
+
 func TestDevicesOnSeveralHostThreads(t *testing.T) {
 	var group sync.WaitGroup
 	for worker := range uint64(8) {

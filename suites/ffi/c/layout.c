@@ -38,6 +38,8 @@ int main(void) {
   VALUE(TS_ISA_AVX2);
   VALUE(TS_ISA_AVX512);
   VALUE(TS_ISA_NEON);
+  VALUE(TS_NUMERICS_CANONICAL);
+  VALUE(TS_NUMERICS_FAST);
   VALUE(TS_F32);
   VALUE(TS_F16);
   VALUE(TS_Q4_0);
@@ -92,6 +94,8 @@ int main(void) {
   FIELD(ts_context_options, memory_limit_bytes);
   FIELD(ts_context_options, fail_allocation);
   FIELD(ts_context_options, order_seed);
+  FIELD(ts_context_options, numerics);
+  FIELD(ts_context_options, reserved);
   SIZE(ts_memory_stats);
   FIELD(ts_memory_stats, struct_size);
   FIELD(ts_memory_stats, block_count);

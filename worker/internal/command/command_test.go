@@ -47,6 +47,7 @@ func TestBadCommandLinesNameTheFlagAndWhatIsAllowed(t *testing.T) {
 		{"inference-timeout", "5", "duration"}, {"inference-timeout", "-1s", "duration"},
 		{"kv-cache-bytes", "-1", "integer"}, {"kv-cache-bytes", "1GB", "integer"},
 		{"max-jobs", "0", "1 to 256"}, {"queue", "-1", "0 to"}, {"threads", "x", "0 to 1024"},
+		{"numerics", "exact", "canonical, fast"},
 		{"log-format", "xml", "text, json"}, {"log-level", "loud", "debug, info, warn, error"},
 		{"residency-interval", "0s", "duration"}, {"keep-alive", "0", "duration"}, {"model", "", "path"},
 	} {
@@ -94,6 +95,10 @@ func TestModelsAndDevicesThatCannotBeUsed(t *testing.T) {
 	}
 	g.Expect(refused(t, exitFailed, "run", "x", "--model", bundledModel, "--device", "cuda:0")).To(
 		And(ContainSubstring("cuda:0"), ContainSubstring("--cuda-lib")), "never another device instead")
+	for _, device := range []string{"cpu", "sim"} {
+		g.Expect(refused(t, exitFailed, "serve", "--model", bundledModel, "--port=0", "--device", device, "--numerics", "fast")).To(
+			And(ContainSubstring(device), ContainSubstring("cuBLAS"), ContainSubstring("CUDA")), "never other numerics instead")
+	}
 	g.Expect(refused(t, exitFailed, "run", "x", "--model", bundledModel, "--cuda-lib", "/no/such.so")).To(
 		ContainSubstring("/no/such.so"), "a plugin that was asked for must be there, also with --device auto")
 	g.Expect(refused(t, exitFailed, "run", "x", "--model", bundledModel, "--native-lib", bundledModel)).To(ContainSubstring("haiku.gguf"))

@@ -21,10 +21,14 @@ const (
 	isaEnv         = "TOUCHSTONE_ISA"
 )
 
+// notCanonical is what the worker says at its start in other numerics than the canonical ones.
+const notCanonical = "not canonical: another device, cuBLAS or cut of a prompt into chunks may give other bits"
+
 // deviceFlags choose a device and how it computes.
 type deviceFlags struct {
 	device      string
 	threads     int
+	numerics    string
 	nativeLib   string
 	cudaLibrary string
 }
@@ -32,6 +36,8 @@ type deviceFlags struct {
 func (f *deviceFlags) define(flags *pflag.FlagSet) {
 	checked(flags, &f.device, "device", "auto|cpu|sim|cuda:N", "auto", "what computes; auto takes a CUDA device if there is one", device)
 	checked(flags, &f.threads, "threads", "N", "0", "CPU threads that compute (0: one a core)", integer(0, 1024))
+	checked(flags, &f.numerics, "numerics", "canonical|fast", native.NumericsCanonical.String(),
+		"canonical: the same bits everywhere; fast: long prompts by cuBLAS, on CUDA alone, not canonical", oneOf(native.NumericsCanonical.String(), native.NumericsFast.String()))
 	f.defineLibraries(flags)
 }
 
@@ -83,8 +89,14 @@ func (f *deviceFlags) contextOptions() (native.ContextOptions, error) {
 		return options, usageError{fmt.Errorf("%s=%q must be one of auto, scalar, avx2, avx512, neon", isaEnv, os.Getenv(isaEnv))}
 	}
 	options.ISA = isa
+	if !f.canonical() {
+		options.Numerics = native.NumericsFast
+	}
 	return options, nil
 }
+
+// canonical tells whether the flags ask for the numerics that give the same bits everywhere.
+func (f *deviceFlags) canonical() bool { return f.numerics == native.NumericsCanonical.String() }
 
 // find gives the library that has the wanted device, the device's index in it, and its name.
 func (f *deviceFlags) find() (native.Library, int, string, error) {

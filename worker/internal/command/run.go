@@ -73,6 +73,9 @@ func (f *runFlags) run(ctx context.Context, prompt string, stdout, stderr io.Wri
 		return err
 	}
 	defer device.Close()
+	if !f.canonical() {
+		fmt.Fprintln(stderr, notCanonical)
+	}
 	m.description.KVCacheBytes = kvCacheBytes(&m.description, 1, device.properties.MemoryFree)
 	model, err := loadModel(ctx, device, m, newProgress(stderr, slog.New(slog.DiscardHandler)))
 	if err != nil {

@@ -113,7 +113,7 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 	defer shutdown()
 	measurements := metrics.New(started)
 	server := api.New(api.Options{
-		WorkerID: f.workerID, Version: Version, Model: m.about, Device: device.name, APIKey: apiKey,
+		WorkerID: f.workerID, Version: Version, Model: m.about, Device: device.name, Numerics: f.numerics, APIKey: apiKey,
 		Limits: api.Limits{
 			MaxTokens: f.maxTokensOut, VocabSize: m.about.VocabSize, StopSequences: engine.MaxStopSequences,
 			StopTokens: engine.MaxStopTokens, CountTokens: m.tokenizer.Count,
@@ -124,6 +124,9 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 	stop := startHTTP(server, listener, logger, shutdown)
 	defer stop()
 	logger.Info("listening", "event", "listening", "addr", listener.Addr().String(), "model", m.about.Name, "device", device.name)
+	if !f.canonical() {
+		logger.Warn(notCanonical, "event", "not_canonical", "numerics", f.numerics)
+	}
 	return f.run(ctx, stderr, logger, m, device, server, measurements, listener.Addr().String())
 }
 
