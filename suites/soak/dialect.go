@@ -17,7 +17,7 @@ type dialect interface {
 }
 
 func newDialect(ctx context.Context, t *target.Target) (dialect, error) {
-	if t.Config.Dialect == "openai" {
+	if t.Config.Dialect == target.DialectOpenAI {
 		return newOpenAI(ctx, t.Client())
 	}
 	probe := Greedy("Hello", 2)
@@ -95,22 +95,11 @@ func (d touchstone) ask(ctx context.Context, client *target.Client, request Requ
 type openAI struct{ model string }
 
 func newOpenAI(ctx context.Context, client *target.Client) (dialect, error) {
-	response, err := client.Do(ctx, target.Get("/v1/models"))
+	models, err := client.Models(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var models struct {
-		Data []struct {
-			ID string `json:"id"`
-		} `json:"data"`
-	}
-	if err := response.JSON(&models); err != nil {
-		return nil, fmt.Errorf("GET /v1/models: %w", err)
-	}
-	if len(models.Data) == 0 {
-		return nil, errors.New("GET /v1/models lists no model")
-	}
-	return openAI{model: models.Data[0].ID}, nil
+	return openAI{model: models[0]}, nil
 }
 
 func (d openAI) ask(ctx context.Context, client *target.Client, request Request, began func()) (outcome Outcome, firstToken time.Duration, err error) {

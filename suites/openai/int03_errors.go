@@ -1,0 +1,35 @@
+package openai
+
+import (
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"touchstone/reports/evidence"
+	"touchstone/reports/requirement"
+	"touchstone/suites/matchers"
+	"touchstone/suites/target"
+)
+
+// INT-03 Errors across layers. After every failure the next request must work.
+func registerErrors(subject func() *target.Target) {
+	notOffered("INT-03", "tells a fault planted in each layer by its code", "documents no codes for faults of the layers below")
+	Describe("errors across layers", requirement.ID("INT-03"), func() {
+		It("serves on after each bad request", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			client := httpClient(subject)
+			expected := whole(ctx, client, subject().Completion(rain, 4)).Text()
+			bad := map[string]any{
+				"a prompt that is no text": subject().Completion("", 1).With("prompt", map[string]any{}),
+				"a wrong type":             subject().Completion("a", 1).With("temperature", "hot"),
+				"no prompt":                subject().Completion("a", 1).Without("prompt"),
+				"a stream of nothing":      subject().Completion("a", 1).Without("prompt").Streamed(),
+			}
+			for name, body := range bad {
+				response, err := client.Do(ctx, target.Post(completions, body))
+				Expect(err).NotTo(HaveOccurred())
+				evidence.Transcript(name, response.Exchange())
+				Expect(response).To(matchers.HaveOpenAIError(refused...), name)
+				Expect(whole(ctx, client, subject().Completion(rain, 4)).Text()).To(Equal(expected), "the next answer after %s", name)
+			}
+		})
+	})
+}
