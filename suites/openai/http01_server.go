@@ -32,14 +32,21 @@ func registerServer(subject func() *target.Target) {
 		It("answers 64 concurrent calls", SpecTimeout(specTimeout), func(ctx SpecContext) {
 			client := httpClient(subject)
 			const calls = 64
+			statuses := make([]int, calls)
 			failures := make([]error, calls)
 			var group sync.WaitGroup
 			for i := range calls {
-				group.Go(func() { _, failures[i] = client.Models(ctx) })
+				group.Go(func() {
+					response, err := client.Do(ctx, apart(target.Get("/v1/models")))
+					if failures[i] = err; err == nil {
+						statuses[i] = response.Status
+					}
+				})
 			}
 			group.Wait()
 			for i := range calls {
 				Expect(failures[i]).NotTo(HaveOccurred(), "call %d", i)
+				Expect(statuses[i]).To(Equal(http.StatusOK), "call %d", i)
 			}
 			evidence.Observe("concurrent calls of GET /v1/models answered", calls, "")
 		})

@@ -53,7 +53,7 @@ func registerCorrelation(subject func() *target.Target) {
 			for i := range requests {
 				group.Go(func() {
 					id := uuid.NewString()
-					response, err := client.Do(ctx, target.Post(completions, subject().Completion(rain, 2)).With(header, id))
+					response, err := client.Do(ctx, apart(target.Post(completions, subject().Completion(rain, 2))).With(header, id))
 					if err != nil {
 						problems[i] = err.Error()
 					} else if got := response.Header.Get(header); got != id {

@@ -1,9 +1,11 @@
 package openai
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -61,8 +63,7 @@ func registerValidation(subject func() *target.Target) {
 
 		DescribeTable("refuses what is no request",
 			func(ctx SpecContext, body any) {
-				response, err := httpClient(subject).Do(ctx, target.Post(completions, body))
-				Expect(err).NotTo(HaveOccurred())
+				response := hostile(ctx, subject, target.Post(completions, body))
 				evidence.Observe("status and body", fmt.Sprintf("%d %.300s", response.Status, response.Body), "")
 				Expect(response).To(matchers.HaveOpenAIError(refused...))
 			},
@@ -90,4 +91,33 @@ func registerValidation(subject func() *target.Target) {
 			Expect(string(response.Body)).To(MatchRegexp(`message.*[0-9]{2,}`), "the message tells how much fits")
 		})
 	})
+}
+
+// hostile makes a call that a server may not survive: to one of its own where the harness can start one, so that the other
+// specs still find the shared one.
+func hostile(ctx SpecContext, subject func() *target.Target, call target.Call) *target.Response {
+	GinkgoHelper()
+	client := httpClient(subject)
+	if !subject().Has(target.Restart) {
+		response, err := client.Do(ctx, call)
+		Expect(err).NotTo(HaveOccurred())
+		return response
+	}
+	worker, err := subject().Start(ctx, target.Launch{})
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(worker.Kill)
+	client = target.NewClient(worker.URL)
+	DeferCleanup(client.Close)
+	response, err := client.Do(ctx, call)
+	if err != nil {
+		dying, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		select {
+		case <-worker.Ended():
+			Fail(fmt.Sprintf("expected: a refusal\ngot: no answer, the server died (exit code %d; -1 is a signal)\n%v", worker.ExitCode(), err))
+		case <-dying.Done():
+		}
+	}
+	Expect(err).NotTo(HaveOccurred())
+	return response
 }

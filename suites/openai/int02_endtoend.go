@@ -31,7 +31,7 @@ func registerEndToEnd(subject func() *target.Target) {
 			for i := range streams {
 				fields := subject().Completion(prompts[i%len(prompts)], maxTokens).Streamed()
 				group.Go(func() {
-					if streams[i], failures[i] = client.Open(ctx, target.Post(completions, fields)); failures[i] == nil {
+					if streams[i], failures[i] = client.Open(ctx, apart(target.Post(completions, fields))); failures[i] == nil {
 						defer streams[i].Close()
 						failures[i] = streams[i].Drain()
 					}

@@ -65,6 +65,10 @@ func httpClient(subject func() *target.Target) *target.Client {
 
 const completions = "/v1/completions"
 
+// apart makes a call over a connection of its own, as clients do that know nothing of each other. Some servers spend a thread
+// on each connection that is kept.
+func apart(call target.Call) target.Call { return call.With("Connection", "close") }
+
 // path is where a request goes: a chat has messages.
 func path(fields target.Fields) string {
 	if _, isChat := fields["messages"]; isChat {
