@@ -142,7 +142,7 @@ func expectRefusal(ctx SpecContext, subject *target.Target, launch target.Launch
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
-	Expect(lines).To(HaveLen(1), "want one clear line, got:\n%s", output)
+	Expect(lines).To(HaveLen(1), "want one clear line, got %d:\n%s", len(lines), output)
 	evidence.Observe("refusal", map[string]any{"exit code": code, "line": lines[0]}, "")
 	return lines[0]
 }

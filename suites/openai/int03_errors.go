@@ -19,7 +19,6 @@ func registerErrors(subject func() *target.Target) {
 			expected := whole(ctx, client, subject().Completion(rain, 4)).Text()
 			bad := map[string]any{
 				"a prompt that is no text": subject().Completion("", 1).With("prompt", map[string]any{}),
-				"a wrong type":             subject().Completion("a", 1).With("temperature", "hot"),
 				"no prompt":                subject().Completion("a", 1).Without("prompt"),
 				"a stream of nothing":      subject().Completion("a", 1).Without("prompt").Streamed(),
 			}
