@@ -35,7 +35,7 @@ func Register(subject func() *target.Target) {
 			subject().Require(target.HTTP)
 			report, _, err := soak.Repeat(ctx, subject(), soak.NewPlan(masterSeed, soak.Offered(subject())), runs)
 			if err != nil {
-				Fail("expected: an answer to every request of the plan\ngot: " + err.Error())
+				Fail("a request was not answered\nexpected: an answer to every request of the plan\ngot: " + err.Error())
 			}
 			if len(report.Divergences) > 0 {
 				Fail("the first divergence: " + report.Divergences[0].String())

@@ -23,7 +23,7 @@ func registerCompletions(subject func() *target.Target) {
 				atOnce := whole(ctx, client, fields)
 				for _, completion := range []target.Completion{chunked, atOnce} {
 					Expect(*completion.Usage.CompletionTokens).To(Equal(maxTokens), "usage.completion_tokens")
-					Expect(completion.FinishReason).To(Equal("length"), "finish_reason")
+					Expect(completion.FinishReason).To(Equal("length"), "finish_reason where max_tokens ends the text")
 				}
 				// A chunk holds whole characters, which may take several tokens.
 				Expect(len(chunked.Pieces)).To(And(BeNumerically(">", 0), BeNumerically("<=", maxTokens)), "chunks with text")

@@ -114,7 +114,7 @@ func hostile(ctx SpecContext, subject func() *target.Target, call target.Call) *
 		defer cancel()
 		select {
 		case <-worker.Ended():
-			Fail(fmt.Sprintf("expected: a refusal\ngot: no answer, the server died (exit code %d; -1 is a signal)\n%v", worker.ExitCode(), err))
+			Fail(fmt.Sprintf("the server died of a request\nexpected: a refusal\ngot: no answer, the process ended (exit code %d; -1 is a signal)\n%v", worker.ExitCode(), err))
 		case <-dying.Done():
 		}
 	}

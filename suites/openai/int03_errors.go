@@ -26,7 +26,7 @@ func registerErrors(subject func() *target.Target) {
 				response, err := client.Do(ctx, target.Post(completions, body))
 				Expect(err).NotTo(HaveOccurred())
 				evidence.Transcript(name, response.Exchange())
-				Expect(response).To(matchers.HaveOpenAIError(refused...), name)
+				Expect(response).To(matchers.HaveOpenAIError(refused...), "%s should be refused", name)
 				Expect(whole(ctx, client, subject().Completion(rain, 4)).Text()).To(Equal(expected), "the next answer after %s", name)
 			}
 		})
