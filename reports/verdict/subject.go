@@ -26,7 +26,7 @@ func (s Subject) parts() []string {
 		worker += " " + s.WorkerVersion
 	}
 	worker += digestNote(s.WorkerSHA256)
-	if s.Dialect == "openai" {
+	if s.overOpenAI() {
 		worker += " over the OpenAI API"
 	}
 	parts := []string{
@@ -39,6 +39,9 @@ func (s Subject) parts() []string {
 	}
 	return parts
 }
+
+// overOpenAI tells whether the worker was asked in the OpenAI dialect, by other specs than in the touchstone one.
+func (s Subject) overOpenAI() bool { return s.Dialect == "openai" }
 
 func orUnknown(name string) string {
 	if name == "" {
