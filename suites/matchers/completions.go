@@ -121,8 +121,8 @@ func (m *openAIError) check(response *target.Response) string {
 }
 
 func (m *openAIError) FailureMessage(actual any) string {
-	return fmt.Sprintf("no refusal as it should be, but %s\nexpected: a status of %v, as application/json with error.message\ngot: %s · body %.300q\n%s",
-		m.problem, m.statuses, m.problem, actual.(*target.Response).Body, Rerun(""))
+	return fmt.Sprintf("no refusal as it should be, but %s\nexpected: a status of %v, as application/json with error.message\n"+
+		"got: %s · body %.300q\n%s", m.problem, m.statuses, m.problem, actual.(*target.Response).Body, Rerun(""))
 }
 
 func (m *openAIError) NegatedFailureMessage(any) string {

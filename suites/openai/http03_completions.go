@@ -21,12 +21,13 @@ func registerCompletions(subject func() *target.Target) {
 				stream, chunked := streamed(ctx, client, fields)
 				evidence.Transcript("stream", stream.Exchange())
 				atOnce := whole(ctx, client, fields)
-				for _, completion := range []target.Completion{chunked, atOnce} {
-					Expect(*completion.Usage.CompletionTokens).To(Equal(maxTokens), "usage.completion_tokens")
-					Expect(completion.FinishReason).To(Equal("length"), "finish_reason where max_tokens ends the text")
-				}
+				Expect(*chunked.Usage.CompletionTokens).To(Equal(maxTokens), "usage.completion_tokens of the stream")
+				Expect(*atOnce.Usage.CompletionTokens).To(Equal(maxTokens), "usage.completion_tokens")
 				// A chunk holds whole characters, which may take several tokens.
 				Expect(len(chunked.Pieces)).To(And(BeNumerically(">", 0), BeNumerically("<=", maxTokens)), "chunks with text")
+				for _, completion := range []target.Completion{chunked, atOnce} {
+					Expect(completion.FinishReason).To(Equal("length"), "finish_reason where max_tokens ends the text")
+				}
 			},
 			Entry("one", SpecTimeout(specTimeout), 1),
 			Entry("two", SpecTimeout(specTimeout), 2),

@@ -110,7 +110,7 @@ func registerValidation(subject func() *target.Target) {
 	})
 }
 
-// fate tells what became of a worker that broke off: the system may take a moment to say so.
+// fate tells what became of a worker that did not answer: the system may take a moment to say so.
 func fate(ctx context.Context, worker *target.Process) string {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()

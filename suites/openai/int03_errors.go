@@ -17,17 +17,19 @@ func registerErrors(subject func() *target.Target) {
 		It("serves on after each bad request", SpecTimeout(specTimeout), func(ctx SpecContext) {
 			client := httpClient(subject)
 			expected := whole(ctx, client, subject().Completion(rain, 4)).Text()
-			bad := map[string]any{
-				"a prompt that is no text": subject().Completion("", 1).With("prompt", map[string]any{}),
-				"no prompt":                subject().Completion("a", 1).Without("prompt"),
-				"a stream of nothing":      subject().Completion("a", 1).Without("prompt").Streamed(),
-			}
-			for name, body := range bad {
-				response, err := client.Do(ctx, target.Post(completions, body))
+			for _, bad := range []struct {
+				name   string
+				fields target.Fields
+			}{
+				{"a prompt that is no text", subject().Completion("", 1).With("prompt", map[string]any{})},
+				{"no prompt", subject().Completion("a", 1).Without("prompt")},
+				{"a stream of nothing", subject().Completion("a", 1).Without("prompt").Streamed()},
+			} {
+				response, err := client.Do(ctx, target.Post(completions, bad.fields))
 				Expect(err).NotTo(HaveOccurred())
-				evidence.Transcript(name, response.Exchange())
-				Expect(response).To(matchers.HaveOpenAIError(refused...), "%s should be refused", name)
-				Expect(whole(ctx, client, subject().Completion(rain, 4)).Text()).To(Equal(expected), "the next answer after %s", name)
+				evidence.Transcript(bad.name, response.Exchange())
+				Expect(whole(ctx, client, subject().Completion(rain, 4)).Text()).To(Equal(expected), "the next answer after %s", bad.name)
+				Expect(response).To(matchers.HaveOpenAIError(refused...), "%s should be refused", bad.name)
 			}
 		})
 	})
