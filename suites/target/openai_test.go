@@ -82,7 +82,7 @@ var _ = Describe("a stream of the OpenAI API", func() {
 
 var _ = Describe("a server of the OpenAI API", func() {
 	DescribeTable("is asked what it offers",
-		func(ctx SpecContext, answer http.HandlerFunc, offer target.OpenAIOffer, capabilities string) {
+		func(ctx SpecContext, answer http.Handler, offer target.OpenAIOffer, capabilities string) {
 			server := httptest.NewServer(answer)
 			DeferCleanup(server.Close)
 			config, err := configure(nil, "--dialect", "openai", "--worker-url", server.URL)
@@ -97,7 +97,7 @@ var _ = Describe("a server of the OpenAI API", func() {
 			Expect(err).NotTo(HaveOccurred())
 			Expect(joined.OpenAI()).To(Equal(offer), "another process knows it too")
 		},
-		Entry("nothing", SpecTimeout(10*time.Second), http.HandlerFunc(http.NotFound), target.OpenAIOffer{}, "http"),
+		Entry("nothing", SpecTimeout(10*time.Second), http.NotFoundHandler(), target.OpenAIOffer{}, "http"),
 		Entry("all", SpecTimeout(10*time.Second), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			w.Header().Set(target.RequestHeader, r.Header.Get(target.RequestHeader))
 			fmt.Fprint(w, `{"data":[{"id":"m"}]}`)
