@@ -20,6 +20,7 @@ import (
 	"touchstone/suites/integration"
 	"touchstone/suites/kernels"
 	"touchstone/suites/kvcache"
+	"touchstone/suites/openai"
 	"touchstone/suites/performance"
 	"touchstone/suites/target"
 )
@@ -69,14 +70,19 @@ var _ = SynchronizedAfterSuite(func() {}, func(ctx SpecContext) {
 
 var _ = Describe("Gate 1", func() {
 	current := func() *target.Target { return subject }
-	Describe("HTTP", func() { httpapi.Register(current) })
+	// The tree is built after the settings are read: a worker is asked in its own dialect alone.
+	if config.Dialect == target.DialectOpenAI {
+		Describe("OpenAI API", func() { openai.Register(current) })
+	} else {
+		Describe("HTTP", func() { httpapi.Register(current) })
+		Describe("integration", func() {
+			integration.Register(current)
+			performance.Register(current)
+		})
+	}
 	Describe("FFI", func() { ffi.Register(current) })
 	Describe("CUDA", func() { cuda.Register(current) })
 	Describe("kernels", func() { kernels.Register(current) })
 	Describe("KV cache", func() { kvcache.Register(current) })
-	Describe("integration", func() {
-		integration.Register(current)
-		determinism.Register(current)
-		performance.Register(current)
-	})
+	Describe("integration", func() { determinism.Register(current) })
 })

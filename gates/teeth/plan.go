@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	"touchstone/fixtures/saboteurs"
+	"touchstone/fixtures/saboteurs/httpfault"
 	"touchstone/reports/requirement"
+	"touchstone/suites/target"
 )
 
 // Trial is one fault to be played against the row that names it. The control plays none against all rows.
@@ -15,6 +17,8 @@ type Trial struct {
 	Fault string `json:"fault"`
 	Row   string `json:"row"`
 	Layer string `json:"layer"` // its other rows run too, to see how selective the fault is
+	// Dialect of the gate; empty for the touchstone one.
+	Dialect string `json:"dialect,omitempty"`
 }
 
 // Plan lists the trials of a registry in its order. A fault that no saboteur implements is an error.
@@ -30,6 +34,19 @@ func Plan(registry *requirement.Registry) ([]Trial, error) {
 		}
 	}
 	return trials, nil
+}
+
+// OverOpenAI are the trials that can be played in front of a server of the OpenAI API, in that dialect.
+func OverOpenAI(trials []Trial) []Trial {
+	possible := slices.Concat(httpfault.OpenAINames(), saboteurs.ProcessFaults)
+	var over []Trial
+	for _, trial := range trials {
+		if slices.Contains(possible, trial.Fault) {
+			trial.Dialect = target.DialectOpenAI
+			over = append(over, trial)
+		}
+	}
+	return over
 }
 
 // FirstOfEachRow marks the trials that are a sample: one fault a row.

@@ -17,6 +17,7 @@ import (
 	"touchstone/gates/gate1"
 	"touchstone/gates/teeth"
 	"touchstone/reports/requirement"
+	"touchstone/suites/target"
 )
 
 const (
@@ -26,6 +27,8 @@ const (
 	trialTimeout = 6 * time.Minute
 	// sample labels one fault of each row; `make test` runs these.
 	sample = "sample"
+	// openAI labels what is played in the OpenAI dialect.
+	openAI = "openai"
 )
 
 // TestTeeth plays faults against Gate 1. On its own it plays the sample; with TEETH=all, as `make teeth` sets it, all.
@@ -101,6 +104,36 @@ var _ = Describe("Gate 1", func() {
 			outcome, err := tools.Play(ctx, trial, rows, filepath.Join(workDir, trial.Fault))
 			Expect(err).NotTo(HaveOccurred())
 			AddReportEntry("outcome", outcome)
+			Expect(outcome.Killed).To(BeTrue(), "%s survived the fault %s: it is %s\n%s", trial.Row, trial.Fault, outcome.State, outcome.Line)
+		}, SpecTimeout(trialTimeout))
+	}
+})
+
+// In the OpenAI dialect the gate asks other questions, so its teeth are shown apart. The matrix is of the touchstone dialect.
+var _ = Describe("Gate 1 over the OpenAI API", func() {
+	rows := func() []string { return slices.Concat(rowsOf("HTTP"), rowsOf("Integration")) }
+
+	It("is not red with the proxy in place and no fault, and the null worker earns no green row", Label(sample, openAI), func(ctx SpecContext) {
+		outcome, err := tools.Play(ctx, teeth.Trial{Fault: saboteurs.None, Dialect: target.DialectOpenAI}, rows(), filepath.Join(workDir, "openai-control"))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(outcome.Others).To(BeEmpty(), "rows that are red without a fault: %s\n%s", outcome.Line, outcome.Reason)
+		// INT-01 is green if, beside what else it asks, a gate against a null worker was not.
+		Expect(outcome.Line).To(HavePrefix("INCOMPLETE 3/"), "HTTP-01, HTTP-03 and INT-01 can be shown whole")
+	}, SpecTimeout(trialTimeout))
+
+	trials, err := teeth.Plan(registry)
+	if err != nil {
+		panic(err) // the tree cannot be built
+	}
+	sampled := []string{"drop-end", "one-token-differs"}
+	for _, trial := range teeth.OverOpenAI(trials) {
+		labels := Label(openAI, trial.Row)
+		if slices.Contains(sampled, trial.Fault) {
+			labels = append(labels, sample)
+		}
+		It(fmt.Sprintf("turns %s red over the OpenAI API when %s", trial.Row, trial.Fault), labels, func(ctx SpecContext) {
+			outcome, err := tools.Play(ctx, trial, []string{trial.Row}, filepath.Join(workDir, "openai-"+trial.Fault))
+			Expect(err).NotTo(HaveOccurred())
 			Expect(outcome.Killed).To(BeTrue(), "%s survived the fault %s: it is %s\n%s", trial.Row, trial.Fault, outcome.State, outcome.Line)
 		}, SpecTimeout(trialTimeout))
 	}

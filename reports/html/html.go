@@ -123,7 +123,7 @@ func newPage(result verdict.Result, files map[string][]byte) page {
 	subject := result.Subject
 	for _, f := range []fact{
 		{"Worker", strings.TrimSpace(subject.Worker + " " + subject.WorkerVersion)}, {"Worker sha256", subject.WorkerSHA256},
-		{"Device", subject.Device}, {"Model", subject.Model}, {"Model sha256", subject.ModelSHA256},
+		{"Dialect", subject.Dialect}, {"Offers", subject.Capabilities}, {"Device", subject.Device}, {"Model", subject.Model}, {"Model sha256", subject.ModelSHA256},
 		{"Started", result.Started.UTC().Format("2006-01-02 15:04:05 UTC")}, {"Took", duration(result.Ended.Sub(result.Started).Seconds())},
 		{"Registry", result.RegistryVersion}, {"Registry sha256", result.RegistrySHA256}, {"Harness", subject.HarnessVersion},
 		{"Order seed", fmt.Sprint(result.Seed)}} {
@@ -151,6 +151,9 @@ func newPage(result verdict.Result, files map[string][]byte) page {
 func newRow(result verdict.Result, r verdict.Row, files map[string][]byte) row {
 	view := row{Row: r, Look: look(r.State), Teeth: "not measured", Time: duration(r.Seconds),
 		Observed: strings.Join(r.Reasons, "; ")}
+	if partly := r.Partly(); partly != "" {
+		view.Look.Text += " · " + partly
+	}
 	if result.TeethMeasured {
 		view.Teeth = fmt.Sprintf("%d/%d faults", len(r.Killed), len(r.Faults))
 		for _, fault := range r.Faults {

@@ -23,6 +23,9 @@ func Checklist(result verdict.Result) []byte {
 	write("%s · %s · registry %s (sha256 %.12s) · harness %s · seed %d\n", result.Started.UTC().Format("2006-01-02 15:04:05 UTC"),
 		duration(result.Ended.Sub(result.Started).Seconds()), result.RegistryVersion, result.RegistrySHA256,
 		text(result.Subject.HarnessVersion), result.Seed)
+	if result.Subject.Capabilities != "" {
+		write("\nThe subject offers: %s.\n", text(result.Subject.Capabilities))
+	}
 	if !result.TeethMeasured {
 		write("\nTeeth: not measured. No faults were run with this harness version, so it is not shown that each row can fail.\n")
 	}
@@ -127,6 +130,9 @@ func stateCell(row verdict.Row) string {
 	cell := string(row.State)
 	if row.Level == "SHOULD" {
 		cell += " (SHOULD)"
+	}
+	if partly := row.Partly(); partly != "" {
+		cell += " · " + partly
 	}
 	if row.Waived {
 		cell += " · " + waiverNote(row)

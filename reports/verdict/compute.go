@@ -28,7 +28,7 @@ func Compute(registry *requirement.Registry, report types.Report, options Option
 		Started: report.StartTime, Ended: report.EndTime, Seed: report.SuiteConfig.RandomSeed,
 		Restrictions:  restrictions(report, options),
 		Problems:      problems(report, options),
-		TeethMeasured: options.Teeth != nil && options.Teeth.HarnessVersion == options.Subject.HarnessVersion,
+		TeethMeasured: options.Teeth.apply(options.Subject),
 		Rows:          []Row{},
 	}
 	specs := specsByRow(report, options)

@@ -4,6 +4,7 @@
 package verdict
 
 import (
+	"fmt"
 	"time"
 
 	"touchstone/reports/evidence"
@@ -111,6 +112,20 @@ type Row struct {
 	Killed  []string            `json:"killed"` // faults known to turn the row red; empty when not measured
 	Seconds float64             `json:"seconds"`
 	Specs   []Spec              `json:"specs"`
+}
+
+// Partly tells of a row that is NOT RUN how much of it did run and pass, such as "5 of 6 specs passed"; empty if nothing did.
+func (r Row) Partly() string {
+	passed := 0
+	for _, spec := range r.Specs {
+		if spec.State == Passed {
+			passed++
+		}
+	}
+	if r.State != NotRun || passed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d specs passed", passed, len(r.Specs))
 }
 
 // Spec is one spec of a row.

@@ -16,6 +16,8 @@ type Subject struct {
 	Model          string `json:"model"`
 	ModelSHA256    string `json:"modelSha256"` // of the model file; empty when the harness cannot read it
 	HarnessVersion string `json:"harnessVersion"`
+	Dialect        string `json:"dialect"`      // of the worker's HTTP interface: "touchstone" or "openai"
+	Capabilities   string `json:"capabilities"` // what the subject offers, as it was found: "http, restart, logs"
 }
 
 func (s Subject) parts() []string {
@@ -23,8 +25,12 @@ func (s Subject) parts() []string {
 	if s.WorkerVersion != "" {
 		worker += " " + s.WorkerVersion
 	}
+	worker += digestNote(s.WorkerSHA256)
+	if s.overOpenAI() {
+		worker += " over the OpenAI API"
+	}
 	parts := []string{
-		worker + digestNote(s.WorkerSHA256),
+		worker,
 		"device " + orUnknown(s.Device),
 		"model " + orUnknown(s.Model) + digestNote(s.ModelSHA256),
 	}
@@ -33,6 +39,9 @@ func (s Subject) parts() []string {
 	}
 	return parts
 }
+
+// overOpenAI tells whether the worker was asked in the OpenAI dialect, by other specs than in the touchstone one.
+func (s Subject) overOpenAI() bool { return s.Dialect == "openai" }
 
 func orUnknown(name string) string {
 	if name == "" {

@@ -45,3 +45,8 @@ func (r *Row) applyTeeth(teeth TeethRow) {
 		r.State, r.Reasons = Unproven, []string{"no fault has been shown to turn it red"}
 	}
 }
+
+// apply tells whether the teeth count for a subject: they do for the harness version and the specs that showed them.
+func (t *Teeth) apply(subject Subject) bool {
+	return t != nil && t.HarnessVersion == subject.HarnessVersion && !subject.overOpenAI()
+}

@@ -179,6 +179,24 @@ var _ = Describe("A result", func() {
 		Expect(rows[1].Specs[0].Rerun).To(Equal("go tool ginkgo run --focus='spec of B-01$' ./gates/x"))
 	})
 
+	It("tells how much of a row did run that is not run as a whole", func() {
+		w := newWorld()
+		w.add(types.SpecReport{LeafNodeType: types.NodeTypeIt, LeafNodeLabels: []string{"A-01"}, State: types.SpecStateSkipped})
+		w.skip(1, "no device")
+		rows := verdict.Compute(&w.registry, w.report, w.options).Rows
+		Expect(rows[0].Partly()).To(Equal("1 of 2 specs passed"))
+		Expect(rows[1].Partly()).To(BeEmpty(), "nothing of it ran")
+	})
+
+	It("names the OpenAI API, and counts no teeth that were shown without it", func() {
+		w := newWorld()
+		w.options.Subject.Dialect = "openai"
+		w.options.Teeth = &verdict.Teeth{HarnessVersion: "1.0.0"}
+		result := verdict.Compute(&w.registry, w.report, w.options)
+		Expect(result.Line).To(Equal("PASS 2/2 · worker w 1 over the OpenAI API · device cpu · model m"))
+		Expect(result.TeethMeasured).To(BeFalse())
+	})
+
 	It("names the subject as unknown rather than leaving it out", func() {
 		w := newWorld()
 		w.options.Subject = verdict.Subject{}

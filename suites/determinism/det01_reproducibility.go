@@ -34,7 +34,9 @@ func Register(subject func() *target.Target) {
 		It("gives the same tokens and logits in 100 runs, and others with another seed", SpecTimeout(specTimeout), func(ctx SpecContext) {
 			subject().Require(target.HTTP)
 			report, _, err := soak.Repeat(ctx, subject(), soak.NewPlan(masterSeed, soak.Offered(subject())), runs)
-			Expect(err).NotTo(HaveOccurred())
+			if err != nil {
+				Fail("a request was not answered\nexpected: an answer to every request of the plan\ngot: " + err.Error())
+			}
 			if len(report.Divergences) > 0 {
 				Fail("the first divergence: " + report.Divergences[0].String())
 			}

@@ -18,9 +18,9 @@ import (
 	"touchstone/suites/target"
 )
 
-// HTTP-01 Server operational.
-func registerServer(subject func() *target.Target) {
-	Describe("server operational", requirement.ID("HTTP-01"), func() {
+// RegisterProcess adds the specs of HTTP-01 that hold in any dialect: how the worker's process starts.
+func RegisterProcess(subject func() *target.Target) {
+	Describe("server process", requirement.ID("HTTP-01"), func() {
 		It("starts on a free port", SpecTimeout(specTimeout), func(ctx SpecContext) {
 			subject().Require(target.HTTP, target.Restart)
 			worker, err := subject().Start(ctx, target.Launch{})
@@ -30,6 +30,43 @@ func registerServer(subject func() *target.Target) {
 			evidence.Observe("ready after start", worker.ReadyAfter.Milliseconds(), "ms")
 		})
 
+		It("refuses a busy port with one clear line", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			subject().Require(target.HTTP, target.Restart)
+			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(listener.Close)
+			port := listener.Addr().(*net.TCPAddr).Port
+			line := expectRefusal(ctx, subject(), target.Launch{}, port)
+			Expect(line).To(ContainSubstring(fmt.Sprint(port)), "the line should name the port")
+		})
+
+		It("refuses a bad device and a missing model with one clear line each", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			subject().Require(target.HTTP, target.Restart)
+			port, err := target.FreePort()
+			Expect(err).NotTo(HaveOccurred())
+			tried := 0
+			for _, bad := range []struct {
+				placeholder, value string
+				launch             target.Launch
+			}{
+				{"{device}", "warp:9", target.Launch{Device: "warp:9"}},
+				{"{model}", "/no/such/model.gguf", target.Launch{Model: "/no/such/model.gguf"}},
+			} {
+				if !subject().CommandTakes(bad.placeholder) {
+					continue
+				}
+				tried++
+				line := expectRefusal(ctx, subject(), bad.launch, port)
+				Expect(line).To(ContainSubstring(bad.value), "the line should name what is wrong")
+			}
+			Expect(tried).To(BeNumerically(">", 0), "the command line has neither {device} nor {model}: nothing bad can be given")
+		})
+	})
+}
+
+// HTTP-01 Server operational.
+func registerServer(subject func() *target.Target) {
+	Describe("server operational", requirement.ID("HTTP-01"), func() {
 		DescribeTable("answers what it does not know with a JSON error",
 			func(ctx SpecContext, call target.Call, status int, code string) {
 				client := httpClient(subject)
@@ -65,38 +102,6 @@ func registerServer(subject func() *target.Target) {
 				Expect(statuses[i]).To(Equal(http.StatusOK), "call %d", i)
 			}
 			evidence.Observe("concurrent health calls answered", calls, "")
-		})
-
-		It("refuses a busy port with one clear line", SpecTimeout(specTimeout), func(ctx SpecContext) {
-			subject().Require(target.HTTP, target.Restart)
-			listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
-			Expect(err).NotTo(HaveOccurred())
-			DeferCleanup(listener.Close)
-			port := listener.Addr().(*net.TCPAddr).Port
-			line := expectRefusal(ctx, subject(), target.Launch{}, port)
-			Expect(line).To(ContainSubstring(fmt.Sprint(port)), "the line should name the port")
-		})
-
-		It("refuses a bad device and a missing model with one clear line each", SpecTimeout(specTimeout), func(ctx SpecContext) {
-			subject().Require(target.HTTP, target.Restart)
-			port, err := target.FreePort()
-			Expect(err).NotTo(HaveOccurred())
-			tried := 0
-			for _, bad := range []struct {
-				placeholder, value string
-				launch             target.Launch
-			}{
-				{"{device}", "warp:9", target.Launch{Device: "warp:9"}},
-				{"{model}", "/no/such/model.gguf", target.Launch{Model: "/no/such/model.gguf"}},
-			} {
-				if !subject().CommandTakes(bad.placeholder) {
-					continue
-				}
-				tried++
-				line := expectRefusal(ctx, subject(), bad.launch, port)
-				Expect(line).To(ContainSubstring(bad.value), "the line should name what is wrong")
-			}
-			Expect(tried).To(BeNumerically(">", 0), "the command line has neither {device} nor {model}: nothing bad can be given")
 		})
 
 		It("drains a stream on SIGTERM and exits 0", SpecTimeout(specTimeout), func(ctx SpecContext) {
@@ -137,7 +142,7 @@ func expectRefusal(ctx SpecContext, subject *target.Target, launch target.Launch
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
-	Expect(lines).To(HaveLen(1), "want one clear line, got:\n%s", output)
+	Expect(lines).To(HaveLen(1), "want one clear line, got %d:\n%s", len(lines), output)
 	evidence.Observe("refusal", map[string]any{"exit code": code, "line": lines[0]}, "")
 	return lines[0]
 }

@@ -1,4 +1,4 @@
-// Package httpapi holds the specs of the HTTP layer. They know a worker by its HTTP interface alone.
+// Package httpapi holds the specs of the HTTP layer in the touchstone dialect. They know a worker by its HTTP interface alone.
 package httpapi
 
 import (
@@ -24,6 +24,7 @@ const rain = "Please write a haiku about rain"
 
 // Register adds the specs to the container that calls it.
 func Register(subject func() *target.Target) {
+	RegisterProcess(subject)
 	registerServer(subject)
 	registerHealth(subject)
 	registerExecute(subject)

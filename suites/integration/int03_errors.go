@@ -109,6 +109,31 @@ func registerErrors(subject func() *target.Target) {
 			Expect(worker.Running()).To(BeTrue(), "the worker died:\n%s", worker.Log())
 		})
 
+		It("in the stream: a cancelled job", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			subject().Require(target.HTTP)
+			client := subject().Client()
+			fields := subject().LongJob(ctx)
+			stream, err := client.Open(ctx, target.Post("/execute", fields))
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(stream.Close)
+			_, err = stream.Await("token")
+			Expect(err).NotTo(HaveOccurred())
+			_, err = client.Do(ctx, target.Post("/cancel", target.Fields{"job_id": fields.JobID()}))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(stream.Drain()).To(Succeed())
+			generation, err := stream.Generation()
+			Expect(err).NotTo(HaveOccurred())
+			evidence.Transcript("cancelled", stream.Exchange())
+			Expect(generation.Failure).NotTo(BeNil(), "the stream has no error event")
+			expectFailure(*generation.Failure, "CANCELLED", false)
+			expectServing(ctx, client)
+		})
+	})
+}
+
+// RegisterRefusals adds the specs of INT-03 that hold in any dialect: what a worker's process must refuse to start with.
+func RegisterRefusals(subject func() *target.Target) {
+	Describe("errors at the start", requirement.ID("INT-03"), func() {
 		DescribeTable("model file: a damaged one is refused with one line",
 			func(ctx SpecContext, damage func([]byte, *gguf.File) []byte) {
 				subject().Require(target.HTTP, target.Restart)
@@ -142,26 +167,6 @@ func registerErrors(subject func() *target.Target) {
 			evidence.Observe("exit code and output", map[string]any{"exit code": code, "output": output}, "")
 			Expect(code).To(BeNumerically(">", 0), output)
 			Expect(output).To(ContainSubstring("cuda:63"))
-		})
-
-		It("in the stream: a cancelled job", SpecTimeout(specTimeout), func(ctx SpecContext) {
-			subject().Require(target.HTTP)
-			client := subject().Client()
-			fields := subject().LongJob(ctx)
-			stream, err := client.Open(ctx, target.Post("/execute", fields))
-			Expect(err).NotTo(HaveOccurred())
-			DeferCleanup(stream.Close)
-			_, err = stream.Await("token")
-			Expect(err).NotTo(HaveOccurred())
-			_, err = client.Do(ctx, target.Post("/cancel", target.Fields{"job_id": fields.JobID()}))
-			Expect(err).NotTo(HaveOccurred())
-			Expect(stream.Drain()).To(Succeed())
-			generation, err := stream.Generation()
-			Expect(err).NotTo(HaveOccurred())
-			evidence.Transcript("cancelled", stream.Exchange())
-			Expect(generation.Failure).NotTo(BeNil(), "the stream has no error event")
-			expectFailure(*generation.Failure, "CANCELLED", false)
-			expectServing(ctx, client)
 		})
 	})
 }

@@ -27,9 +27,12 @@ var prompts = []string{
 
 // Register adds the specs to the container that calls it.
 func Register(subject func() *target.Target) {
-	registerHarness(subject)
+	RegisterHarness(subject, func(ctx SpecContext, client *target.Client) int {
+		return len(generate(ctx, client, target.Generate(prompts[0], 4)).Tokens)
+	})
 	registerEndToEnd(subject)
 	registerErrors(subject)
+	RegisterRefusals(subject)
 }
 
 // generate runs a request to its end, which must be a good one.

@@ -17,21 +17,24 @@ import (
 // BeWellFormedSSE succeeds for a *target.Stream that is complete and keeps all rules of the event stream: the WHATWG grammar,
 // one JSON object on one line an event, ids counting from 0, "started", then tokens with i counting from 0, then exactly one
 // "end" or "error".
-func BeWellFormedSSE() types.GomegaMatcher { return &wellFormed{} }
+func BeWellFormedSSE() types.GomegaMatcher { return &wellFormed{check: StreamProblem} }
 
-type wellFormed struct{ problem string }
+type wellFormed struct {
+	check   func(*target.Stream) string
+	problem string
+}
 
 func (m *wellFormed) Match(actual any) (bool, error) {
 	stream, isStream := actual.(*target.Stream)
 	if !isStream || stream == nil {
-		return false, fmt.Errorf("BeWellFormedSSE wants a *target.Stream, got %T", actual)
+		return false, fmt.Errorf("want a *target.Stream, got %T", actual)
 	}
-	m.problem = StreamProblem(stream)
+	m.problem = m.check(stream)
 	return m.problem == "", nil
 }
 
-// StreamProblem is the first rule that a complete stream breaks, or "".
-func StreamProblem(stream *target.Stream) string {
+// framingProblem is the first rule that the bytes of a stream break, whatever they say, or "".
+func framingProblem(stream *target.Stream) string {
 	if !stream.IsEventStream() {
 		return fmt.Sprintf("the answer is %d %q, want 200 text/event-stream; body %.200q",
 			stream.Status, stream.Header.Get("Content-Type"), stream.Raw())
@@ -41,10 +44,18 @@ func StreamProblem(stream *target.Stream) string {
 		first := parsed.Problems[0]
 		return fmt.Sprintf("%s\nthe bytes around it: %q", first, around(stream.Raw(), first.Offset))
 	}
-	events := stream.Events()
-	if blocks := clientBlocks(stream.Raw()); blocks != len(events)+commentBlocks(stream) {
-		return fmt.Sprintf("an ordinary client finds %d blocks, the grammar has %d events", blocks, len(events))
+	if blocks, events := clientBlocks(stream.Raw()), len(parsed.Events); blocks != events+commentBlocks(stream) {
+		return fmt.Sprintf("an ordinary client finds %d blocks, the grammar has %d events", blocks, events)
 	}
+	return ""
+}
+
+// StreamProblem is the first rule that a complete stream breaks, or "".
+func StreamProblem(stream *target.Stream) string {
+	if problem := framingProblem(stream); problem != "" {
+		return problem
+	}
+	parsed, events := stream.Parsed(), stream.Events()
 	for i, event := range events {
 		if event.ID != strconv.Itoa(i) {
 			return fmt.Sprintf("event %d (%s) has the id %q, want %q", i, event.Type, event.ID, strconv.Itoa(i))

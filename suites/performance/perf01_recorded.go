@@ -19,8 +19,8 @@ import (
 
 const specTimeout = 120 * time.Second
 
-// spread is a figure over several measurements.
-type spread struct {
+// Spread is a figure over several measurements.
+type Spread struct {
 	Min    float64 `json:"min"`
 	Median float64 `json:"median"`
 	P95    float64 `json:"p95"`
@@ -28,10 +28,11 @@ type spread struct {
 	N      int     `json:"n"`
 }
 
-func spreadOf(values []float64) spread {
+// SpreadOf sums up at least one measurement.
+func SpreadOf(values []float64) Spread {
 	sorted := slices.Sorted(slices.Values(values))
 	at := func(q float64) float64 { return sorted[int(math.Ceil(q*float64(len(sorted))))-1] }
-	return spread{Min: sorted[0], Median: at(0.5), P95: at(0.95), Max: sorted[len(sorted)-1], N: len(sorted)}
+	return Spread{Min: sorted[0], Median: at(0.5), P95: at(0.95), Max: sorted[len(sorted)-1], N: len(sorted)}
 }
 
 // Register adds the specs to the container that calls it.
@@ -71,12 +72,12 @@ func Register(subject func() *target.Target) {
 				}
 			}
 			Expect(throughput).NotTo(BeEmpty(), "no run had more than one token")
-			evidence.Observe("prefill of 10 tokens", spreadOf(prefill), "ms")
-			evidence.Observe("decode of 1 token", spreadOf(decode), "ms")
-			evidence.Observe("throughput", spreadOf(throughput), "tokens/s")
-			evidence.Observe("time to the first token, seen by the client", spreadOf(firstToken), "ms")
-			evidence.Observe("inter-token time, seen by the client", spreadOf(gaps), "ms")
-			expectFastEnough(ctx, subject(), spreadOf(throughput).Median)
+			evidence.Observe("prefill of 10 tokens", SpreadOf(prefill), "ms")
+			evidence.Observe("decode of 1 token", SpreadOf(decode), "ms")
+			evidence.Observe("throughput", SpreadOf(throughput), "tokens/s")
+			evidence.Observe("time to the first token, seen by the client", SpreadOf(firstToken), "ms")
+			evidence.Observe("inter-token time, seen by the client", SpreadOf(gaps), "ms")
+			expectFastEnough(ctx, subject(), SpreadOf(throughput).Median)
 		})
 
 		It("measures the time to load and the memory", SpecTimeout(specTimeout), func(ctx SpecContext) {
@@ -90,19 +91,25 @@ func Register(subject func() *target.Target) {
 			if !subject().Has(target.Restart) {
 				return
 			}
-			var ready []float64
-			const starts = 3
-			for range starts {
-				worker, err := subject().Start(ctx, target.Launch{})
-				Expect(err).NotTo(HaveOccurred())
-				DeferCleanup(worker.Kill)
-				Expect(worker.ReadyAfter).To(BeNumerically(">", 0))
-				ready = append(ready, float64(worker.ReadyAfter.Microseconds())/1000)
-				Expect(worker.Stop(ctx)).To(Succeed())
-			}
-			evidence.Observe("start and load", spreadOf(ready), "ms")
+			ObserveStarts(ctx, subject())
 		})
 	})
+}
+
+// ObserveStarts measures the time from a worker's start until it is ready.
+func ObserveStarts(ctx SpecContext, subject *target.Target) {
+	GinkgoHelper()
+	var ready []float64
+	const starts = 3
+	for range starts {
+		worker, err := subject.Start(ctx, target.Launch{})
+		Expect(err).NotTo(HaveOccurred())
+		DeferCleanup(worker.Kill)
+		Expect(worker.ReadyAfter).To(BeNumerically(">", 0))
+		ready = append(ready, float64(worker.ReadyAfter.Microseconds())/1000)
+		Expect(worker.Stop(ctx)).To(Succeed())
+	}
+	evidence.Observe("start and load", SpreadOf(ready), "ms")
 }
 
 // expectConsistent expects the worker's figures to agree with each other and with the client's clock.

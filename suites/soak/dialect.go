@@ -17,7 +17,7 @@ type dialect interface {
 }
 
 func newDialect(ctx context.Context, t *target.Target) (dialect, error) {
-	if t.Config.Dialect == "openai" {
+	if t.Config.Dialect == target.DialectOpenAI {
 		return newOpenAI(ctx, t.Client())
 	}
 	probe := Greedy("Hello", 2)
@@ -92,33 +92,32 @@ func (d touchstone) ask(ctx context.Context, client *target.Client, request Requ
 }
 
 // openAI is POST /v1/completions, as llama-server, vLLM and others offer it.
-type openAI struct{ model string }
+type openAI struct {
+	model    string
+	logprobs bool // in the shape of the API: some servers have one of their own, which is not compared
+}
 
 func newOpenAI(ctx context.Context, client *target.Client) (dialect, error) {
-	response, err := client.Do(ctx, target.Get("/v1/models"))
+	models, err := client.Models(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var models struct {
-		Data []struct {
-			ID string `json:"id"`
-		} `json:"data"`
-	}
-	if err := response.JSON(&models); err != nil {
-		return nil, fmt.Errorf("GET /v1/models: %w", err)
-	}
-	if len(models.Data) == 0 {
-		return nil, errors.New("GET /v1/models lists no model")
-	}
-	return openAI{model: models.Data[0].ID}, nil
+	d := openAI{model: models[0], logprobs: true}
+	outcome, _, err := d.ask(ctx, client, Greedy("Hello", 2), nil)
+	d.logprobs = err == nil && len(outcome.Logprobs) > 0
+	return d, nil
 }
 
 func (d openAI) ask(ctx context.Context, client *target.Client, request Request, began func()) (outcome Outcome, firstToken time.Duration, err error) {
 	// Only what every such server knows: top-k, min-p and the repetition penalty are extensions.
-	response, err := client.Do(ctx, target.Post("/v1/completions", map[string]any{
+	fields := target.Fields{
 		"model": d.model, "prompt": request.Prompt, "max_tokens": request.MaxTokens, "temperature": request.Temperature,
-		"top_p": request.TopP, "seed": request.Seed % (1 << 31), "logprobs": 1,
-	}))
+		"top_p": request.TopP, "seed": request.Seed % (1 << 31),
+	}
+	if d.logprobs {
+		fields["logprobs"] = 1
+	}
+	response, err := client.Do(ctx, target.Post("/v1/completions", fields))
 	if err != nil {
 		return outcome, 0, err
 	}

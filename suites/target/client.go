@@ -129,6 +129,9 @@ func (c *Client) send(ctx context.Context, call Call) (*http.Response, evidence.
 		return nil, evidence.Exchange{}, err
 	}
 	request.Header.Set("User-Agent", userAgent())
+	// A server may close a connection that was kept, just when the next request comes: that is no failure. With this key, which
+	// is not sent as it has no value, the transport then asks over a new connection; one that was new is never tried again.
+	request.Header["Idempotency-Key"] = nil
 	if call.Body != nil {
 		request.Header.Set("Content-Type", "application/json")
 	}

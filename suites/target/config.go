@@ -18,7 +18,7 @@ type Config struct {
 	WorkerURL string // base URL of a running worker
 	WorkerCmd string // command line to start one, with {port}, {model} and {device}
 	NativeLib string // shared object that implements the C ABI
-	Dialect   string // "touchstone" or "openai"
+	Dialect   string // DialectTouchstone or DialectOpenAI
 	Device    string // "auto", "cpu", "sim" or "cuda:N"
 	Model     string // GGUF file
 	ReportDir string
@@ -64,13 +64,13 @@ var devicePattern = regexp.MustCompile(`^(auto|cpu|sim|cuda:[0-9]+)$`)
 // complete fills in defaults and refuses what cannot be meant.
 func (c *Config) complete() error {
 	if c.Dialect == "" {
-		c.Dialect = "touchstone"
+		c.Dialect = DialectTouchstone
 	}
 	if c.Device == "" {
 		c.Device = "auto"
 	}
 	switch {
-	case !slices.Contains([]string{"touchstone", "openai"}, c.Dialect):
+	case !slices.Contains([]string{DialectTouchstone, DialectOpenAI}, c.Dialect):
 		return fmt.Errorf("--dialect (GATE_DIALECT): %q is not touchstone or openai", c.Dialect)
 	case !devicePattern.MatchString(c.Device):
 		return fmt.Errorf("--device (GATE_DEVICE): %q is not auto, cpu, sim or cuda:N", c.Device)

@@ -20,7 +20,10 @@ type Launch struct {
 	Env     []string // added to the harness's environment
 	Model   string
 	Device  string
-	// ReadyWithin bounds the time until /health answers 200; 0 means 30 s. LateAfter is the time after which a worker that
+	// ReadyPaths tell that the worker is ready: none answers anything but 200, or 404 for a path that it does not have, and
+	// one answers 200. None means /health.
+	ReadyPaths []string
+	// ReadyWithin bounds the time until the worker is ready; 0 means 30 s. LateAfter is the time after which a worker that
 	// did become ready counts as late; 0 means 10 s. LogLimit is the number of log bytes kept; 0 means 256 KiB.
 	ReadyWithin time.Duration
 	LateAfter   time.Duration
@@ -64,7 +67,7 @@ func (d *Diagnosis) Error() string {
 type Process struct {
 	URL        string
 	Port       int
-	ReadyAfter time.Duration // from start to the first 200 of /health
+	ReadyAfter time.Duration // from start to the first 200 of its ReadyPaths
 	Late       bool          // ReadyAfter was above Launch.LateAfter
 
 	command *exec.Cmd
@@ -147,7 +150,10 @@ func spawn(launch Launch, port int) (*Process, error) {
 const pollInterval = 20 * time.Millisecond
 
 func (p *Process) waitReady(ctx context.Context, launch Launch) error {
-	within, late := launch.ReadyWithin, launch.LateAfter
+	within, late, paths := launch.ReadyWithin, launch.LateAfter, launch.ReadyPaths
+	if len(paths) == 0 {
+		paths = []string{"/health"}
+	}
 	if within == 0 {
 		within = 30 * time.Second
 	}
@@ -162,16 +168,16 @@ func (p *Process) waitReady(ctx context.Context, launch Launch) error {
 	start := time.Now()
 	ailment, detail := NeverListened, fmt.Sprintf("nothing listens on port %d", p.Port)
 	for {
-		status, connected, err := askHealth(ctx, client, p.URL)
+		path, status, connected, err := askReady(ctx, client, p.URL, paths)
 		switch {
 		case err == nil && status == http.StatusOK:
 			p.ReadyAfter = time.Since(start)
 			p.Late = p.ReadyAfter > late
 			return nil
 		case err == nil:
-			ailment, detail = Unhealthy, fmt.Sprintf("GET /health answers %d", status)
+			ailment, detail = Unhealthy, fmt.Sprintf("GET %s answers %d", path, status)
 		case connected:
-			ailment, detail = NotAnswering, fmt.Sprintf("port %d accepts connections, but GET /health does not answer: %v", p.Port, err)
+			ailment, detail = NotAnswering, fmt.Sprintf("port %d accepts connections, but GET %s does not answer: %v", p.Port, path, err)
 		}
 		select {
 		case <-p.ended:
@@ -183,14 +189,28 @@ func (p *Process) waitReady(ctx context.Context, launch Launch) error {
 	}
 }
 
-// askHealth also tells whether a connection was made, whatever became of the request.
-func askHealth(ctx context.Context, client *http.Client, base string) (status int, connected bool, err error) {
+// askReady asks the paths in turn and returns the first that is in the way of being ready, or else the last that answers 200.
+func askReady(ctx context.Context, client *http.Client, base string, paths []string) (path string, status int, connected bool, err error) {
+	for _, candidate := range paths {
+		answered, connected, err := askStatus(ctx, client, base, candidate)
+		if err != nil || answered != http.StatusOK && answered != http.StatusNotFound {
+			return candidate, answered, connected, err
+		}
+		if path == "" || answered == http.StatusOK {
+			path, status = candidate, answered
+		}
+	}
+	return path, status, true, nil
+}
+
+// askStatus also tells whether a connection was made, whatever became of the request.
+func askStatus(ctx context.Context, client *http.Client, base, path string) (status int, connected bool, err error) {
 	connection, err := (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", strings.TrimPrefix(base, "http://"))
 	if err != nil {
 		return 0, false, err
 	}
 	_ = connection.Close()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+"/health", http.NoBody)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, base+path, http.NoBody)
 	if err != nil {
 		return 0, true, err
 	}

@@ -2,6 +2,7 @@ package target
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"touchstone/reports/verdict"
@@ -21,13 +22,13 @@ func (t *Target) Subject() verdict.Subject {
 func (t *Target) describe(ctx context.Context) verdict.Subject {
 	out := verdict.Subject{
 		Worker: "touchstone", WorkerSHA256: t.shared.WorkerSHA256, Model: t.ModelName(), ModelSHA256: t.shared.ModelSHA256,
-		Simulated: t.Simulated(),
+		Simulated: t.Simulated(), Dialect: t.Config.Dialect, Capabilities: t.declared(),
 	}
 	if !t.Config.Bundled() {
 		out.Worker = t.Config.WorkerURL + t.Config.WorkerCmd
 	}
 	if t.Config.WorkerURL != "" {
-		out.Model, out.ModelSHA256 = "", "" // the worker serves a file of its own
+		out.Model, out.ModelSHA256 = t.shared.OpenAI.Model, "" // the worker serves a file of its own
 	}
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
@@ -47,4 +48,15 @@ func (t *Target) describe(ctx context.Context) verdict.Subject {
 		}
 	}
 	return out
+}
+
+// declared lists what the subject offers.
+func (t *Target) declared() string {
+	var names []string
+	for _, capability := range capabilities {
+		if t.Has(capability) {
+			names = append(names, string(capability))
+		}
+	}
+	return strings.Join(names, ", ")
 }

@@ -31,12 +31,25 @@ const (
 	CUDADevice Capability = "cuda-device" // that library offers a device of kind cuda or sim
 )
 
+// The capabilities of a server of the OpenAI API, beyond its completions.
+const (
+	HealthEndpoint Capability = "health"      // GET /health
+	ChatEndpoint   Capability = "chat"        // POST /v1/chat/completions
+	Correlation    Capability = "correlation" // a caller's id comes back
+)
+
+// capabilities lists all of them in the order in which a report declares them.
+var capabilities = []Capability{HTTP, HealthEndpoint, ChatEndpoint, Correlation, Restart, Logs, Native, CUDADevice}
+
 var missing = map[Capability]string{
-	HTTP:       "needs a worker that answers HTTP in the touchstone dialect",
-	Restart:    "needs a worker that the harness can start: give --worker-cmd instead of --worker-url",
-	Logs:       "needs the worker's log: give --worker-cmd instead of --worker-url",
-	Native:     "needs a native library: give --native-lib",
-	CUDADevice: "needs a CUDA device or the simulator",
+	HTTP:           "needs a worker that answers HTTP",
+	HealthEndpoint: "needs a server that answers GET /health",
+	ChatEndpoint:   "needs a server that answers POST /v1/chat/completions",
+	Correlation:    "needs a server that returns the caller's " + CorrelationHeader + " or " + RequestHeader,
+	Restart:        "needs a worker that the harness can start: give --worker-cmd instead of --worker-url",
+	Logs:           "needs the worker's log: give --worker-cmd instead of --worker-url",
+	Native:         "needs a native library: give --native-lib",
+	CUDADevice:     "needs a CUDA device or the simulator",
 }
 
 // Target is what is under test. One is shared by all specs of a process; it is safe for concurrent use.
@@ -57,6 +70,7 @@ type Shared struct {
 	ReadyAfter   time.Duration `json:"readyAfter"` // of the shared worker; 0 if the harness did not start it
 	WorkerSHA256 string        `json:"workerSha256"`
 	ModelSHA256  string        `json:"modelSha256"`
+	OpenAI       OpenAIOffer   `json:"openAI"` // found in that dialect alone
 }
 
 // Encode gives the form in which processes exchange it.
@@ -76,8 +90,7 @@ func Prepare(ctx context.Context, config Config) (*Target, error) {
 	switch {
 	case config.WorkerURL != "":
 		t.shared.URL = config.WorkerURL
-		t.client = NewClient(t.shared.URL)
-		t.subject = t.describe(ctx)
+		t.meet(ctx)
 		return t, nil
 	case config.WorkerCmd != "":
 		t.shared.Command = strings.Fields(config.WorkerCmd)
@@ -95,9 +108,17 @@ func Prepare(ctx context.Context, config Config) (*Target, error) {
 		return nil, fmt.Errorf("the worker cannot be started: %w", err)
 	}
 	t.worker, t.shared.URL, t.shared.ReadyAfter = worker, worker.URL, worker.ReadyAfter
-	t.client = NewClient(worker.URL)
-	t.subject = t.describe(ctx)
+	t.meet(ctx)
 	return t, nil
+}
+
+// meet asks the shared worker what it is and what it offers.
+func (t *Target) meet(ctx context.Context) {
+	t.client = NewClient(t.shared.URL)
+	if t.Config.Dialect == DialectOpenAI {
+		t.shared.OpenAI = t.probeOpenAI(ctx)
+	}
+	t.subject = t.describe(ctx)
 }
 
 // Join makes the target of another process.
@@ -140,7 +161,7 @@ func (t *Target) Start(ctx context.Context, launch Launch) (*Process, error) {
 	return Start(ctx, t.Launch(launch))
 }
 
-// Launch fills in the command, model and device of a launch.
+// Launch fills in the command, model and device of a launch, and where its worker tells that it is ready.
 func (t *Target) Launch(launch Launch) Launch {
 	if launch.Command == nil {
 		launch.Command = t.shared.Command
@@ -151,6 +172,9 @@ func (t *Target) Launch(launch Launch) Launch {
 	if launch.Device == "" {
 		launch.Device = t.Config.Device
 	}
+	if t.Config.Dialect == DialectOpenAI {
+		launch.ReadyPaths = []string{"/health", "/v1/models"}
+	}
 	return launch
 }
 
@@ -158,7 +182,13 @@ func (t *Target) Launch(launch Launch) Launch {
 func (t *Target) Has(capability Capability) bool {
 	switch capability {
 	case HTTP:
-		return t.client != nil && t.Config.Dialect == "touchstone"
+		return t.client != nil
+	case HealthEndpoint:
+		return t.shared.OpenAI.Health
+	case ChatEndpoint:
+		return t.shared.OpenAI.Chat
+	case Correlation:
+		return t.shared.OpenAI.Correlation != ""
 	case Restart, Logs:
 		return len(t.shared.Command) > 0
 	case Native:
