@@ -20,8 +20,9 @@ import (
 
 const (
 	sequenceLength = 110 // tokens; more than three KV blocks
-	slowLength     = 12  // of them on a slow backend
-	draws          = 20  // settings with every factor drawn
+	scalarLength   = 50  // of them in scalar code
+	slowLength     = 12  // of them on the simulator
+	draws          = 12  // settings with every factor drawn
 )
 
 // factor is one thing that varies alone: its values and what each does to a setting.
@@ -31,8 +32,8 @@ type factor struct {
 	set    func(s *setting, value int)
 }
 
-// factorsOf lists the factors of a subject's backends.
-func factorsOf(backends []target.Backend) []factor {
+// factorsOf lists the factors of a subject's backends. The device stands apart, since only the processor has instruction sets.
+func factorsOf(backends []target.Backend) (factors []factor, device factor) {
 	number := func(name string, values []int, set func(s *setting, n int)) factor {
 		f := factor{name: name, set: func(s *setting, value int) { set(s, values[value]) }}
 		for _, n := range values {
@@ -48,9 +49,6 @@ func factorsOf(backends []target.Backend) []factor {
 			sets = append(sets, backend)
 		}
 	}
-	if len(sets) > 0 {
-		devices = slices.Insert(devices, 0, sets[len(sets)-1])
-	}
 	among := func(name string, backends []target.Backend) factor {
 		f := factor{name: name, set: func(s *setting, value int) { s.backend = backends[value] }}
 		for _, backend := range backends {
@@ -60,15 +58,29 @@ func factorsOf(backends []target.Backend) []factor {
 	}
 	chunking := number("chunk of the prompt", []int{sequenceLength, 1, 7, 32, 100}, func(s *setting, n int) { s.chunk = n })
 	chunking.values[0] = "whole"
-	return []factor{
+	factors = []factor{
 		number("threads", []int{1, 2, 3}, func(s *setting, n int) { s.threads = n }),
 		number("other sessions in the batch", []int{0, 1, 3}, func(s *setting, n int) { s.company = n }),
 		chunking,
 		{"phase", []string{"prefill", "prefill and decode"}, func(s *setting, value int) { s.decode = value == 1 }},
 		{"cache", caches, func(s *setting, value int) { s.cache = caches[value] }},
-		among("instruction set", sets),
-		among("device", devices),
 	}
+	if len(sets) > 0 {
+		devices = slices.Insert(devices, 0, sets[len(sets)-1]) // the fastest
+		factors = append(factors, among("instruction set", sets))
+	}
+	return factors, among("device", devices)
+}
+
+// lengthOn is how many tokens of the sequence a backend evaluates in a fraction of a second.
+func lengthOn(backend target.Backend) int {
+	switch {
+	case backend.Slow:
+		return slowLength
+	case slow(backend):
+		return scalarLength
+	}
+	return sequenceLength
 }
 
 // registerFactors adds the table of same bits: every factor alone, then all of them together, and what must differ.
@@ -83,11 +95,7 @@ func registerFactors(subject func() *target.Target) {
 		b := openBench(subject().Config.Model, 0)
 		plain := setting{backend: main, threads: 1, chunk: sequenceLength, cache: caches[0]}
 		evaluate := func(s setting) []float32 {
-			text := tokens
-			if s.backend.Slow {
-				text = tokens[:slowLength]
-			}
-			logits, err := b.logits(s, text, others)
+			logits, err := b.logits(s, tokens[:lengthOn(s.backend)], others)
 			Expect(err).NotTo(HaveOccurred(), s.String())
 			return logits
 		}
@@ -105,8 +113,8 @@ func registerFactors(subject func() *target.Target) {
 			evidence.Observe(name, fmt.Sprintf("%s: %d of %d equal", strings.Join(values, ", "), equal, len(settings)), "")
 			Expect(different).To(BeEmpty(), "%s: the first setting with other bits", name)
 		}
-		factors := factorsOf(backends)
-		for _, f := range factors {
+		factors, devices := factorsOf(backends)
+		for _, f := range append(slices.Clone(factors), devices) {
 			var settings []setting
 			for value := range f.values {
 				s := plain
@@ -118,10 +126,13 @@ func registerFactors(subject func() *target.Target) {
 		}
 		random := rand.New(rand.NewPCG(masterSeed, 0))
 		var together []setting
-		for range draws {
+		for draw := range draws {
 			s := plain
 			for _, f := range factors {
 				f.set(&s, random.IntN(len(f.values)))
+			}
+			if other := draw + 1; other < len(devices.values) { // the first draws go to the other devices, one each
+				devices.set(&s, other)
 			}
 			together = append(together, s)
 		}

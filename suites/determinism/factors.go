@@ -17,13 +17,16 @@ type setting struct {
 	threads int
 	company int    // other sessions in every step
 	chunk   int    // most tokens of a step
-	decode  bool   // the second half of the sequence is evaluated token by token
+	decode  bool   // the last tokens of the sequence are evaluated one by one
 	cache   string // one of caches
 }
 
 // caches are the states of the KV cache: a session of its own; one that evaluated other tokens after the first forkAt, and was
 // truncated; a fork of such a session, with which it shares a block.
 var caches = []string{"cold", "truncated and redone", "forked"}
+
+// decodedTokens is how many tokens are evaluated one by one in a setting that decodes.
+const decodedTokens = 16
 
 // forkAt lies inside the second KV block of 32.
 const forkAt = 45
@@ -41,11 +44,11 @@ func (s setting) sizes(start, end, length int) []int {
 	var sizes []int
 	for at := start; at < end; at += sizes[len(sizes)-1] {
 		size := min(s.chunk, end-at)
-		switch half := length / 2; {
-		case s.decode && at >= half:
+		switch decoded := max(length-decodedTokens, length/2); {
+		case s.decode && at >= decoded:
 			size = 1
 		case s.decode:
-			size = min(size, half-at)
+			size = min(size, decoded-at)
 		}
 		sizes = append(sizes, size)
 	}
@@ -154,17 +157,16 @@ func (r *sequenceRun) close() error {
 	return errors.Join(problems...)
 }
 
-// evaluate steps the session through tokens, which begin at a position, while each of the company evaluates a few tokens a step.
+// evaluate steps the session through tokens, which begin at a position, while each of the company evaluates one or two a step.
 func (r *sequenceRun) evaluate(session native.Session, tokens []int32, position int) ([]float32, error) {
 	var all []float32
 	for _, size := range r.sizes(position, position+len(tokens), r.length) {
 		items := []native.StepItem{{Session: session, Tokens: tokens[:size], Want: native.LogitsAll}}
 		tokens = tokens[size:]
 		for i, other := range r.sessions[1 : 1+r.company] {
-			few := 1 + (r.steps+i)%5
-			items = append(items, native.StepItem{Session: other, Tokens: r.others[:few]})
+			items = append(items, native.StepItem{Session: other, Tokens: r.others[:1+(r.steps+i)%2]})
 		}
-		if r.steps++; r.steps%32 == 0 { // before the company's context is full
+		if r.steps++; r.steps%256 == 0 { // before the company's context is full
 			for _, other := range r.sessions[1 : 1+r.company] {
 				if err := other.Truncate(0); err != nil {
 					return nil, err
