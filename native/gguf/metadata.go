@@ -179,15 +179,6 @@ func (m *Metadata) close() {
 // Keys lists the keys in file order.
 func (m *Metadata) Keys() []string { return slices.Clone(m.keys) }
 
-// KeyValues gives all entries in file order, in the form that Write takes.
-func (m *Metadata) KeyValues() []KeyValue {
-	entries := make([]KeyValue, len(m.keys))
-	for i, key := range m.keys {
-		entries[i] = KeyValue{Key: key, Value: m.values[key].decoded()}
-	}
-	return entries
-}
-
 // Has tells whether there is such a key.
 func (m *Metadata) Has(key string) bool {
 	_, ok := m.values[key]
@@ -343,45 +334,4 @@ func (v value) strings() []string {
 		raw = raw[8+n:]
 	}
 	return out
-}
-
-// decoded gives the value in its Go type, an array as a slice.
-func (v value) decoded() any {
-	switch v.kind {
-	case KindUint8:
-		return decodedAs[uint8](v)
-	case KindInt8:
-		return decodedAs[int8](v)
-	case KindUint16:
-		return decodedAs[uint16](v)
-	case KindInt16:
-		return decodedAs[int16](v)
-	case KindUint32:
-		return decodedAs[uint32](v)
-	case KindInt32:
-		return decodedAs[int32](v)
-	case KindUint64:
-		return decodedAs[uint64](v)
-	case KindInt64:
-		return decodedAs[int64](v)
-	case KindFloat32:
-		return decodedAs[float32](v)
-	case KindFloat64:
-		return decodedAs[float64](v)
-	case KindBool:
-		return decodedAs[bool](v)
-	}
-	if v.array {
-		return v.strings()
-	}
-	return v.strings()[0]
-}
-
-func decodedAs[T any](v value) any {
-	elements := make([]T, v.count)
-	_, _ = binary.Decode(v.raw, binary.LittleEndian, elements) // the size was checked when the file was parsed
-	if v.array {
-		return elements
-	}
-	return elements[0]
 }

@@ -115,7 +115,7 @@ func (b *bench) logits(s setting, tokens, others []int32) (all []float32, err er
 		if all, err = r.evaluate(session, tokens[:start], 0); err != nil {
 			return nil, err
 		}
-		if _, err = r.evaluate(session, others[:forkAt], start); err != nil {
+		if _, err = r.evaluate(session, others[:start], start); err != nil {
 			return nil, err
 		}
 		if s.cache == "forked" {
