@@ -85,7 +85,7 @@ func lengthOn(backend target.Backend) int {
 
 // registerFactors adds the table of same bits: every factor alone, then all of them together, and what must differ.
 func registerFactors(subject func() *target.Target) {
-	It("gives the bundled model's bits whatever varies, alone and together, and others for another weight or token", SpecTimeout(specTimeout), func(SpecContext) {
+	It("gives the bundled model's bits whatever varies, alone and together", SpecTimeout(specTimeout), func(SpecContext) {
 		subject().Require(target.Native)
 		tokens, others := sequence(subject().Goldens())
 		main, err := subject().Main()
@@ -159,7 +159,8 @@ func sequence(goldens target.Goldens) (tokens, others []int32) {
 	return longest.PromptIDs[:sequenceLength], longest.PromptIDs[sequenceLength:]
 }
 
-// openBench describes the model, with a bit of its last norm's first weight flipped, and closes what was loaded at the end of the spec.
+// openBench describes the model, with the bits of flip changed in its last norm's first weight. What is loaded is closed at the
+// end of the spec.
 func openBench(path string, flip byte) *bench {
 	GinkgoHelper()
 	file, err := gguf.Open(path)
