@@ -69,7 +69,7 @@ type loaded struct {
 func (b *bench) close() error {
 	var problems []error
 	for _, l := range b.models {
-		problems = append(problems, l.Model.Close(), l.context.Close())
+		problems = append(problems, l.Close(), l.context.Close())
 	}
 	return errors.Join(problems...)
 }
