@@ -73,6 +73,9 @@ func TestRoundTrip(t *testing.T) {
 	if !slices.Equal(f.Keys(), keys) {
 		t.Errorf("keys %v, want %v", f.Keys(), keys)
 	}
+	if got := f.KeyValues(); !reflect.DeepEqual(got, sampleMetadata()) {
+		t.Errorf("key-values %v, want %v", got, sampleMetadata())
+	}
 	checks := []struct {
 		key  string
 		got  func(string) (any, error)

@@ -15,6 +15,15 @@ type KeyValue struct {
 	Value any
 }
 
+// KeyValues gives all entries in file order, in the form that Write takes.
+func (m *Metadata) KeyValues() []KeyValue {
+	entries := make([]KeyValue, len(m.keys))
+	for i, key := range m.keys {
+		entries[i] = KeyValue{Key: key, Value: m.values[key].decoded()}
+	}
+	return entries
+}
+
 // A TensorSource is a tensor to write. WriteData is called once, in order of the tensors, and writes exactly the bytes
 // that Type and Shape imply; it need not hold them in memory.
 type TensorSource struct {
@@ -174,4 +183,45 @@ func kindOf(v any) Kind {
 		name = name[2:]
 	}
 	return Kind(slices.Index(kindNames[:], name))
+}
+
+// decoded gives the value in its Go type, an array as a slice.
+func (v value) decoded() any {
+	switch v.kind {
+	case KindUint8:
+		return decodedAs[uint8](v)
+	case KindInt8:
+		return decodedAs[int8](v)
+	case KindUint16:
+		return decodedAs[uint16](v)
+	case KindInt16:
+		return decodedAs[int16](v)
+	case KindUint32:
+		return decodedAs[uint32](v)
+	case KindInt32:
+		return decodedAs[int32](v)
+	case KindUint64:
+		return decodedAs[uint64](v)
+	case KindInt64:
+		return decodedAs[int64](v)
+	case KindFloat32:
+		return decodedAs[float32](v)
+	case KindFloat64:
+		return decodedAs[float64](v)
+	case KindBool:
+		return decodedAs[bool](v)
+	}
+	if v.array {
+		return v.strings()
+	}
+	return v.strings()[0]
+}
+
+func decodedAs[T any](v value) any {
+	elements := make([]T, v.count)
+	_, _ = binary.Decode(v.raw, binary.LittleEndian, elements) // the size was checked when the file was parsed
+	if v.array {
+		return elements
+	}
+	return elements[0]
 }

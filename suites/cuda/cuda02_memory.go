@@ -89,16 +89,20 @@ func registerMemory(subject func() *target.Target) {
 				const megabytes = 512
 				context := open(device, native.ContextOptions{})
 				loadAndStep(context) // the runtime's own host memory comes with the first kernel
-				before, usedBefore := hostBytes(), askDriver(ctx, device.Device.UUID).memoryUsed
+				before := hostBytes()
+				usedBefore, whose := deviceMemory(ctx, device.Device.UUID)
 				other := open(device, native.ContextOptions{})
 				tiny.LoadInto(other, tiny.Description(tiny.Options{KVBlocks: megabytes << 20 / tiny.KVBlockBytes}))
-				grown, used := int64(hostBytes())-int64(before), askDriver(ctx, device.Device.UUID).memoryUsed-usedBefore
+				grown := int64(hostBytes()) - int64(before)
+				usedAfter, whoseAfter := deviceMemory(ctx, device.Device.UUID)
+				used := int64(usedAfter) - int64(usedBefore)
 				memory, err := other.Memory()
 				Expect(err).NotTo(HaveOccurred())
 				evidence.Observe("growth of host memory on "+device.Name, grown, "bytes")
-				evidence.Observe("growth of device memory by NVML", used, "bytes")
+				evidence.Observe("growth of the memory of "+whose+" by NVML", used, "bytes")
+				Expect(whoseAfter).To(Equal(whose), "whose memory the driver tells of")
 				Expect(grown).To(BeNumerically("<", megabytes<<20/8), "host memory")
-				Expect(used).To(BeNumerically(">=", memory.Total()*9/10), "NVML's figure against the ledger")
+				Expect(used).To(BeNumerically(">=", int64(memory.Total()*9/10)), "NVML's figure against the ledger")
 			})
 		})
 

@@ -2,6 +2,7 @@ package cuda
 
 import (
 	"encoding/csv"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -40,6 +41,27 @@ func askDriver(ctx SpecContext, uuid string) driverWord {
 	}
 	Fail("the driver knows no device " + uuid + ":\n" + string(output))
 	return driverWord{}
+}
+
+// deviceMemory is how many bytes of a device's memory the driver books to this process and, where it does not tell processes
+// apart, to the whole device; whose says which.
+func deviceMemory(ctx SpecContext, uuid string) (used uint64, whose string) {
+	GinkgoHelper()
+	whole := askDriver(ctx, uuid)
+	output, err := exec.CommandContext(ctx, "nvidia-smi", "--query-compute-apps=pid,gpu_uuid,used_memory", "--format=csv,noheader,nounits").Output()
+	if err != nil {
+		return whole.memoryUsed, "the device"
+	}
+	for line := range strings.Lines(string(output)) {
+		fields := strings.Split(strings.TrimSpace(line), ", ")
+		if len(fields) != 3 || fields[0] != strconv.Itoa(os.Getpid()) || fields[1] != whole.uuid {
+			continue
+		}
+		if used, err := strconv.ParseUint(fields[2], 10, 64); err == nil {
+			return used << 20, "this process"
+		}
+	}
+	return whole.memoryUsed, "the device"
 }
 
 func mebibytes(text string) uint64 {

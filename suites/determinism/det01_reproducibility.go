@@ -103,13 +103,16 @@ func Register(subject func() *target.Target) {
 			}
 			evidence.KernelError("whole model", "f16", "main device", compared, worst, goldens.Model)
 		})
+
+		registerFormats(subject)
+		registerFactors(subject)
 	})
 }
 
-// goldenBound is what a logit may differ from the oracle's. Both compute in float32 over 4 blocks with some 30 roundings deep
-// in each chain; keys and values are kept in binary16 here (relative 2^-11 each) and in float32 there, which dominates:
-// 2^-11 of the size of a logit vector's entries, times a few for the blocks it passes through.
-const goldenBound = 0x1p-8
+// goldenBound is what a logit may differ from the oracle's where weights are floats. Both compute in float32 over 4 blocks with
+// some 30 roundings deep in each chain; keys and values are kept in binary16 here (relative 2^-11 each) and in float32
+// there, which dominates: 2^-11 of the size of a logit vector's entries, times 4 for the blocks it passes through.
+const goldenBound = 0x1p-9
 
 // compareGolden evaluates a prompt with its continuation and returns the worst difference as a fraction of its bound, which
 // is goldenBound times the root mean square of the position's logits.

@@ -46,13 +46,8 @@ func Describe(file *gguf.File) (native.ModelDescription, error) {
 	d.HeadDim = d.EmbeddingLength / d.HeadCount
 	d.RopeDims = d.HeadDim
 	d.AttentionScale = float32(1 / math.Sqrt(float64(d.HeadDim)))
-	for position := range d.ContextLength {
-		for i := range d.RopeDims / 2 {
-			angle := float64(position) * math.Pow(base, -2*float64(i)/float64(d.RopeDims))
-			d.RopeCos = append(d.RopeCos, float32(math.Cos(angle)))
-			d.RopeSin = append(d.RopeSin, float32(math.Sin(angle)))
-		}
-	}
+	// The tables are an input of the contract: package math would give other bits on other processors.
+	d.RopeCos, d.RopeSin = native.RopeTables(native.RopeFrequencies(base, d.RopeDims), d.ContextLength, 1)
 	for _, tensor := range file.Tensors {
 		d.Tensors = append(d.Tensors, native.Tensor{
 			Name: tensor.Name, DType: native.DType(tensor.Type), Shape: tensor.Shape, Data: tensor.Data,
