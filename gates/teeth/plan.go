@@ -17,6 +17,8 @@ type Trial struct {
 	Fault string `json:"fault"`
 	Row   string `json:"row"`
 	Layer string `json:"layer"` // its other rows run too, to see how selective the fault is
+	// Native tells that specs of the row ask the native library, too.
+	Native bool `json:"native,omitempty"`
 	// Dialect of the gate; empty for the touchstone one.
 	Dialect string `json:"dialect,omitempty"`
 }
@@ -30,7 +32,7 @@ func Plan(registry *requirement.Registry) ([]Trial, error) {
 			if !slices.Contains(known, fault) {
 				return nil, fmt.Errorf("%s names the fault %q, which no saboteur implements", row.ID, fault)
 			}
-			trials = append(trials, Trial{Fault: fault, Row: row.ID, Layer: row.Layer})
+			trials = append(trials, Trial{Fault: fault, Row: row.ID, Layer: row.Layer, Native: slices.Contains(row.Needs, string(target.Native))})
 		}
 	}
 	return trials, nil

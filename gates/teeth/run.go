@@ -91,8 +91,11 @@ func (t Tools) Control(ctx context.Context, injector string, rows []string, repo
 // Play runs the gate on rows with the trial's fault in place.
 func (t Tools) Play(ctx context.Context, trial Trial, rows []string, reportDir string) (Outcome, error) {
 	environment := t.workerInjection(trial.Fault)
-	if slices.Contains(saboteurs.NativeFaults(), trial.Fault) {
+	switch {
+	case slices.Contains(saboteurs.NativeFaults(), trial.Fault):
 		environment = t.nativeInjection(trial.Fault)
+	case trial.Native:
+		environment = append(environment, "GATE_NATIVE_LIB="+t.Native)
 	}
 	return t.run(ctx, trial, environment, rows, reportDir)
 }

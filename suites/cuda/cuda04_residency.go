@@ -21,6 +21,8 @@ const (
 	// residencyInterval is the period that the spec's worker is told to check in, noticeSlack what a busy machine may add.
 	residencyInterval = time.Second
 	noticeSlack       = 500 * time.Millisecond
+	// logDelay is how long a log line may take from the worker's pen to the harness.
+	logDelay = 5 * time.Second
 )
 
 // CUDA-04 Residency verification.
@@ -87,7 +89,7 @@ func registerResidency(subject func() *target.Target) {
 				g.Expect(health.Resident).To(HaveValue(BeFalse()))
 			}).WithTimeout(residencyInterval + noticeSlack).WithPolling(residencyInterval / 20).Should(Succeed())
 			evidence.Observe("unhealthy after", time.Since(since).Milliseconds(), "ms")
-			Eventually(ctx, worker.Log).Should(ContainSubstring(planted.BlockLabel), "the log names the block")
+			Eventually(ctx, worker.Log).WithTimeout(logDelay).Should(ContainSubstring(planted.BlockLabel), "the log names the block")
 		})
 	})
 }

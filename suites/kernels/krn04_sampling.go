@@ -109,7 +109,7 @@ func registerSampling(subject func() *target.Target) {
 			onEachBackend(subject, func(context native.Context, backend target.Backend) {
 				draws := 1500
 				if backend.Slow {
-					draws = 400
+					draws = 160
 				}
 				for i, s := range []sampling{
 					{temperature: 1, topP: 1, penalty: 1}, {temperature: 0.6, topP: 1, penalty: 1, topK: 6},
