@@ -40,7 +40,10 @@ try {
         await page.evaluate(axe.source);
         const result = await page.evaluate(() => window.axe.run());
         const sideways = await page.evaluate(() => document.documentElement.scrollWidth - window.innerWidth);
-        await page.screenshot({ path: `${out}/${name}.png`, fullPage: true });
+        // The browser takes no picture of a page of any length; opened, a report is very long.
+        const long = await page.evaluate(() => document.documentElement.scrollHeight);
+        const clip = { x: 0, y: 0, width, height: Math.min(long, 12000) };
+        await page.screenshot({ path: `${out}/${name}.png`, clip, captureBeyondViewport: true });
         const foreign = requests.filter((url) => url !== address);
         console.log(`${name}: ${result.passes.length} rules passed, ${result.violations.length} violations, ` +
           `${result.incomplete.length} to be looked at, sideways ${sideways} px, ${foreign.length} other requests`);

@@ -60,7 +60,7 @@ func (w *writer) curve(x int, title string, points []point) {
 	for i, p := range points {
 		px, py := place(p)
 		line += fmt.Sprintf("%c%.1f %.1f", "ML"[min(i, 1)], px, py)
-		w.printf(`<circle cx="%.1f" cy="%.1f" r="3" fill="#2563eb"/><text x="%.1f" y="%.1f" text-anchor="middle">%.4g</text>`+"\n", px, py, px, py-8, p.y)
+		w.printf(`<circle cx="%.1f" cy="%.1f" r="3" fill="#2563eb"/><text x="%.1f" y="%.1f" text-anchor="middle">%.3g</text>`+"\n", px, py, px, py-8, p.y)
 		w.printf(`<text x="%.1f" y="%d" text-anchor="middle">%.0f</text>`+"\n", px, plotHeight+16, p.x)
 	}
 	w.printf(`<path d="%s" fill="none" stroke="#2563eb" stroke-width="2"/><text x="-8" y="%d" text-anchor="end">0</text></g>`+"\n", line, plotHeight)
