@@ -62,6 +62,9 @@ func TestSoak(t *testing.T) {
 	}
 	if *settings.runs == 0 && *settings.duration == 0 {
 		*settings.runs = unaskedRuns
+		if config.ReportDir == "" {
+			config.ReportDir = t.TempDir() // the ledger of a soak that somebody asked for is left alone
+		}
 	}
 	if config.ReportDir == "" {
 		config.ReportDir = filepath.Join(target.Root(), "reports", "out", "soak")
