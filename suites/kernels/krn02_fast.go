@@ -27,7 +27,7 @@ const (
 func registerFast(subject func() *target.Target) {
 	Describe("GEMM by cuBLAS, not canonical", requirement.ID("KRN-02"), func() {
 		It("is offered by every CUDA device, and refused in words elsewhere", SpecTimeout(specTimeout), func(SpecContext) {
-			var offers []string
+			offers := []string{}
 			onEachBackend(subject, func(_ native.Context, backend target.Backend) {
 				context, err := backend.Open(native.ContextOptions{Numerics: native.NumericsFast})
 				if backend.Device.Kind == native.DeviceCUDA {
