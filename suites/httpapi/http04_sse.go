@@ -59,20 +59,13 @@ func registerSSE(subject func() *target.Target) {
 			Expect(err).NotTo(HaveOccurred())
 			Expect(stream.Drain()).To(Succeed())
 			events := stream.Events()
-			arrivals := map[time.Duration]bool{}
-			var gaps []float64
-			for i, event := range events {
-				arrivals[event.At] = true
-				if i > 0 {
-					gaps = append(gaps, float64((event.At-events[i-1].At).Microseconds())/1000)
-				}
-			}
+			moments, gaps := stream.Arrivals()
 			evidence.Transcript("stream", stream.Exchange())
 			evidence.Observe("inter-arrival times", gaps, "ms")
-			evidence.Observe("separate arrivals", len(arrivals), "")
+			evidence.Observe("separate arrivals", moments, "")
 			Expect(len(events)).To(BeNumerically(">", 8), "too few events to tell")
 			// On a busy machine a client may wake up to several events at once, but not to a sixteenth of the stream.
-			Expect(len(arrivals)).To(BeNumerically(">", len(events)/16), "%d events came in %d pieces: they are held back", len(events), len(arrivals))
+			Expect(moments).To(BeNumerically(">", len(events)/16), "%d events came in %d pieces: they are held back", len(events), moments)
 			Expect(events[1].At).To(BeNumerically("<", events[len(events)-1].At/2+time.Millisecond),
 				"the first token came only when most of the stream was over")
 		})

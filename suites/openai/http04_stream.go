@@ -2,7 +2,6 @@ package openai
 
 import (
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -57,20 +56,13 @@ func registerStream(subject func() *target.Target) {
 			fields, _ := longest(ctx, subject())
 			stream, _ := streamed(ctx, client, fields)
 			events := stream.Events()
-			arrivals := map[time.Duration]bool{}
-			var gaps []float64
-			for i, event := range events {
-				arrivals[event.At] = true
-				if i > 0 {
-					gaps = append(gaps, float64((event.At-events[i-1].At).Microseconds())/1000)
-				}
-			}
+			moments, gaps := stream.Arrivals()
 			evidence.Transcript("stream", stream.Exchange())
 			evidence.Observe("inter-arrival times", gaps, "ms")
-			evidence.Observe("separate arrivals", len(arrivals), "")
+			evidence.Observe("separate arrivals", moments, "")
 			Expect(len(events)).To(BeNumerically(">", 8), "too few events to tell")
 			// On a busy machine a client may wake up to several events at once, but not to a sixteenth of the stream.
-			Expect(len(arrivals)).To(BeNumerically(">", len(events)/16+1), "%d events came in %d pieces: they are held back", len(events), len(arrivals))
+			Expect(moments).To(BeNumerically(">", len(events)/16+1), "%d events came in %d pieces: they are held back", len(events), moments)
 			Expect(events[0].At).To(BeNumerically("<", events[len(events)-1].At), "all came at the end")
 		})
 	})

@@ -140,6 +140,19 @@ func (s *Stream) Events() []Event {
 	return events
 }
 
+// Arrivals tells at how many moments the events so far came, and the times between neighbours in milliseconds.
+func (s *Stream) Arrivals() (moments int, gaps []float64) {
+	events := s.Events()
+	seen := map[time.Duration]bool{}
+	for i, event := range events {
+		seen[event.At] = true
+		if i > 0 {
+			gaps = append(gaps, milliseconds(event.At-events[i-1].At))
+		}
+	}
+	return len(seen), gaps
+}
+
 // IsEventStream tells whether the answer says it is one, and is a success.
 func (s *Stream) IsEventStream() bool {
 	kind, _, err := mime.ParseMediaType(s.Header.Get("Content-Type"))
