@@ -45,10 +45,11 @@ type Row struct {
 	Layer  string   `yaml:"layer" json:"layer"`
 	Title  string   `yaml:"title" json:"title"`
 	Level  Level    `yaml:"level" json:"level"`
-	Since  string   `yaml:"since" json:"since"`   // the registry version that brought the row
-	Needs  []string `yaml:"needs" json:"needs"`   // capabilities of the subject: http, native, cuda-device, ...
-	Faults []string `yaml:"faults" json:"faults"` // faults that must turn the row red
-	Proof  string   `yaml:"proof" json:"proof"`   // one sentence: what the specs observe
+	Since  string   `yaml:"since" json:"since"`             // the registry version that brought the row
+	Needs  []string `yaml:"needs" json:"needs"`             // capabilities of the subject: http, native, cuda-device, ...
+	Claims []string `yaml:"claims" json:"claims"`           // what its specs prove; no other row of the registry lists them
+	Faults []string `yaml:"faults,omitempty" json:"faults"` // faults that must turn the row red; Arm adds them
+	Proof  string   `yaml:"proof" json:"proof"`             // one sentence: what the specs observe
 	Waiver *Waiver  `yaml:"waiver,omitempty" json:"waiver,omitempty"`
 }
 
@@ -65,9 +66,22 @@ type Registry struct {
 
 var kebabPattern = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 
-// Load reads a registry from YAML. Unknown fields, missing fields and duplicate ids are errors; the
-// error lists everything that is wrong, each with its row and field.
+// Load reads an armed registry from YAML. Unknown fields, missing fields and duplicate ids are errors; the error lists
+// everything that is wrong, each with its row and field.
 func Load(data []byte) (*Registry, error) {
+	registry, err := decode(data)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	registry.SHA256 = hex.EncodeToString(sum[:])
+	if err := registry.validate(); err != nil {
+		return nil, fmt.Errorf("requirement registry %q is not valid: %w", registry.Gate, err)
+	}
+	return registry, nil
+}
+
+func decode(data []byte) (*Registry, error) {
 	var registry Registry
 	decoder := yaml.NewDecoder(bytes.NewReader(data))
 	decoder.KnownFields(true)
@@ -79,11 +93,6 @@ func Load(data []byte) (*Registry, error) {
 	}
 	if err := decoder.Decode(new(any)); !errors.Is(err, io.EOF) {
 		return nil, errors.New("read requirement registry: only one YAML document is allowed")
-	}
-	sum := sha256.Sum256(data)
-	registry.SHA256 = hex.EncodeToString(sum[:])
-	if err := registry.validate(); err != nil {
-		return nil, fmt.Errorf("requirement registry %q is not valid: %w", registry.Gate, err)
 	}
 	return &registry, nil
 }
@@ -100,6 +109,15 @@ func LoadFS(fsys fs.FS, name string) (*Registry, error) {
 // Row returns the row with the given id.
 func (r *Registry) Row(id string) (Row, bool) {
 	i := slices.IndexFunc(r.Rows, func(row Row) bool { return row.ID == id })
+	if i < 0 {
+		return Row{}, false
+	}
+	return r.Rows[i], true
+}
+
+// RowOf returns the row that lists the claim.
+func (r *Registry) RowOf(claim string) (Row, bool) {
+	i := slices.IndexFunc(r.Rows, func(row Row) bool { return slices.Contains(row.Claims, claim) })
 	if i < 0 {
 		return Row{}, false
 	}
@@ -133,7 +151,7 @@ func (r *Registry) validate() error {
 	if len(r.Rows) == 0 {
 		report("rows: missing")
 	}
-	seen := map[string]bool{}
+	seen, rowOf := map[string]bool{}, map[string]string{}
 	for i, row := range r.Rows {
 		name := row.ID
 		if name == "" {
@@ -143,6 +161,12 @@ func (r *Registry) validate() error {
 			report("%s: id: used twice", name)
 		}
 		seen[row.ID] = true
+		for _, claim := range row.Claims {
+			if other, listed := rowOf[claim]; listed && other != name {
+				report("%s: claims: %s lists %s, too", name, other, claim)
+			}
+			rowOf[claim] = name
+		}
 		for _, err := range row.problems() {
 			report("%s: %w", name, err)
 		}
@@ -171,13 +195,18 @@ func (r Row) problems() []error {
 	for _, list := range []struct {
 		name   string
 		values []string
-	}{{"needs", r.Needs}, {"faults", r.Faults}} {
+		form   *regexp.Regexp
+		want   string
+	}{
+		{"needs", r.Needs, kebabPattern, "kebab-case"}, {"claims", r.Claims, claimPattern, "a form such as stream.one-terminal"},
+		{"faults", r.Faults, kebabPattern, "kebab-case"},
+	} {
 		if len(list.values) == 0 {
 			report("%s: missing", list.name)
 		}
 		for i, value := range list.values {
-			if !kebabPattern.MatchString(value) {
-				report("%s: want kebab-case, got %q", list.name, value)
+			if !list.form.MatchString(value) {
+				report("%s: want %s, got %q", list.name, list.want, value)
 			}
 			if slices.Contains(list.values[:i], value) {
 				report("%s: %q is listed twice", list.name, value)

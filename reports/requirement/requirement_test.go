@@ -22,6 +22,7 @@ rows:
     level: MUST
     since: 1.0.0
     needs: [http]
+    claims: [server.answers]
     faults: [no-answer]
     proof: It answers.
   - id: KRN-01
@@ -30,6 +31,7 @@ rows:
     level: SHOULD
     since: 1.0.0
     needs: [native]
+    claims: [kernel.adds]
     faults: [adds-wrong]
     proof: It adds.
     waiver: {owner: Kim, reason: no device yet, expires: 2030-01-31}
@@ -60,9 +62,12 @@ var _ = Describe("Load", func() {
 				Expect(err.Error()).To(ContainSubstring(part))
 			}
 		},
-		Entry("an unknown field", "    proof: It adds.", "    prof: It adds.", "prof", "line 20"),
+		Entry("an unknown field", "    proof: It adds.", "    prof: It adds.", "prof", "line 22"),
 		Entry("a missing title", "    title: Adds\n", "", "KRN-01: title: missing"),
 		Entry("a missing proof", "    proof: It adds.\n", "", "KRN-01: proof: missing"),
+		Entry("no claim", "claims: [kernel.adds]", "claims: []", "KRN-01: claims: missing"),
+		Entry("a claim of another form", "kernel.adds", "adds", `KRN-01: claims: want a form such as stream.one-terminal, got "adds"`),
+		Entry("a claim of two rows", "kernel.adds", "server.answers", "KRN-01: claims: HTTP-01 lists server.answers, too"),
 		Entry("no fault", "faults: [no-answer]", "faults: []", "HTTP-01: faults: missing"),
 		Entry("a fault not in kebab-case", "no-answer", "noAnswer", `HTTP-01: faults: want kebab-case, got "noAnswer"`),
 		Entry("a duplicate fault", "[no-answer]", "[no-answer, no-answer]", "HTTP-01: faults", "listed twice"),
@@ -106,39 +111,57 @@ var _ = Describe("CheckTree", func() {
 		Expect(err).NotTo(HaveOccurred())
 	})
 	good := func() types.SpecReports {
-		return types.SpecReports{spec("answers", "HTTP-01", "slow"), spec("adds", "KRN-01"), {LeafNodeType: types.NodeTypeBeforeSuite}}
+		return types.SpecReports{spec("answers", "server.answers", "slow"), spec("adds", "kernel.adds"), {LeafNodeType: types.NodeTypeBeforeSuite}}
 	}
 
 	It("accepts a tree that matches", func() {
-		Expect(registry.CheckTree(good(), []string{"no-answer", "adds-wrong"})).To(Succeed())
-		Expect(registry.CheckTree(good(), nil)).To(Succeed())
+		Expect(registry.CheckTree(good())).To(Succeed())
 	})
 
 	DescribeTable("refuses",
 		func(change func(types.SpecReports) types.SpecReports, want string) {
-			Expect(registry.CheckTree(change(good()), nil)).To(MatchError(ContainSubstring(want)))
+			Expect(registry.CheckTree(change(good()))).To(MatchError(ContainSubstring(want)))
 		},
-		Entry("an unknown id", func(s types.SpecReports) types.SpecReports { return append(s, spec("odd", "HTTP-99")) },
-			"unknown requirement HTTP-99"),
-		Entry("a spec without an id", func(s types.SpecReports) types.SpecReports { return append(s, spec("stray", "slow")) },
+		Entry("an unknown claim", func(s types.SpecReports) types.SpecReports { return append(s, spec("odd", "server.sings")) },
+			"makes the claim server.sings, which no row"),
+		Entry("a spec without a claim", func(s types.SpecReports) types.SpecReports { return append(s, spec("stray", "slow")) },
 			`spec "stray"`),
-		Entry("a spec with two ids", func(s types.SpecReports) types.SpecReports { return append(s, spec("both", "HTTP-01", "KRN-01")) },
-			"names 2 requirements (HTTP-01, KRN-01)"),
-		Entry("a row without a spec", func(s types.SpecReports) types.SpecReports { return s[:1] },
-			"row KRN-01 (Adds) has no spec"),
+		Entry("a spec with two claims", func(s types.SpecReports) types.SpecReports {
+			return append(s, spec("both", "server.answers", "kernel.adds"))
+		},
+			"makes 2 claims (server.answers, kernel.adds)"),
+		Entry("a claim without a spec", func(s types.SpecReports) types.SpecReports { return s[:1] },
+			"row KRN-01 (Adds) lists the claim kernel.adds, which no spec makes"),
 		Entry("FlakeAttempts", func(s types.SpecReports) types.SpecReports { s[0].MaxFlakeAttempts = 3; return s },
 			"FlakeAttempts(3)"),
 	)
 
 	It("refuses a row without a fault", func() {
 		registry.Rows[0].Faults = nil
-		Expect(registry.CheckTree(good(), nil)).To(MatchError(ContainSubstring("row HTTP-01 (Answers) has no fault")))
+		Expect(registry.CheckTree(good())).To(MatchError(ContainSubstring("row HTTP-01 (Answers) has no fault")))
+	})
+})
+
+var _ = Describe("Arm", func() {
+	source := strings.NewReplacer("    faults: [no-answer]\n", "", "    faults: [adds-wrong]\n", "").Replace(valid)
+	faults := []requirement.Fault{
+		{Name: "no-answer", Claims: []string{"server.answers"}}, {Name: "adds-wrong", Claims: []string{"kernel.adds"}},
+		{Name: "elsewhere", Claims: []string{"stream.ends"}}, {Name: "nothing-works", Claims: []string{"server.answers", "kernel.adds"}},
+	}
+
+	It("gives each row the faults of its claims", func() {
+		armed, err := requirement.Arm([]byte(source), faults)
+		Expect(err).NotTo(HaveOccurred())
+		registry, err := requirement.Load(armed)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(registry.Rows[0].Faults).To(Equal([]string{"no-answer", "nothing-works"}))
+		Expect(registry.Rows[1].Faults).To(Equal([]string{"adds-wrong", "nothing-works"}))
 	})
 
-	It("compares the faults in both directions", func() {
-		err := registry.CheckTree(good(), []string{"no-answer", "unused"})
-		Expect(err).To(MatchError(And(
-			ContainSubstring(`row KRN-01 names the fault "adds-wrong", which no saboteur implements`),
-			ContainSubstring(`the fault "unused" names no row`))))
+	It("refuses a row that no fault can turn red, and faults written by hand", func() {
+		_, err := requirement.Arm([]byte(source), faults[:1])
+		Expect(err).To(MatchError(ContainSubstring("KRN-01: no fault breaks any of its claims [kernel.adds]")))
+		_, err = requirement.Arm([]byte(valid), faults)
+		Expect(err).To(MatchError(ContainSubstring("HTTP-01: faults: they follow from the claims")))
 	})
 })
