@@ -13,6 +13,7 @@ import (
 	"touchstone/gates/gate1"
 	"touchstone/reports/gate"
 	"touchstone/reports/verdict"
+	"touchstone/suites/checkout"
 	"touchstone/suites/cuda"
 	"touchstone/suites/determinism"
 	"touchstone/suites/ffi"
@@ -43,7 +44,7 @@ func TestGate1(t *testing.T) {
 		t.Setenv("GATE_REPORT_DIR", config.ReportDir) // the flag wins over the environment
 	}
 	gate.Run(t, gate.Gate{
-		Registry: gate1.Registry, Package: "./gates/gate1", ReportDir: filepath.Join(target.Root(), "reports", "out", "gate1"),
+		Registry: gate1.Registry, Package: "./gates/gate1", ReportDir: filepath.Join(checkout.Root(), "reports", "out", "gate1"),
 		KnownFaults: saboteurs.All(), Subject: func() verdict.Subject { return subject.Subject() },
 	})
 }

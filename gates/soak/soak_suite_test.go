@@ -16,6 +16,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"touchstone/suites/checkout"
 	"touchstone/suites/soak"
 	"touchstone/suites/target"
 )
@@ -67,7 +68,7 @@ func TestSoak(t *testing.T) {
 		}
 	}
 	if config.ReportDir == "" {
-		config.ReportDir = filepath.Join(target.Root(), "reports", "out", "soak")
+		config.ReportDir = filepath.Join(checkout.Root(), "reports", "out", "soak")
 	}
 	RegisterFailHandler(Fail)
 	suite, _ := GinkgoConfiguration()

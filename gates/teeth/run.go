@@ -17,7 +17,7 @@ import (
 	"touchstone/fixtures/saboteurs"
 	"touchstone/reports"
 	"touchstone/reports/verdict"
-	"touchstone/suites/target"
+	"touchstone/suites/toolchain"
 )
 
 // Tools are the programs that a trial runs, built once.
@@ -35,7 +35,7 @@ type Tools struct {
 // library to wrap is the one that GATE_NATIVE_LIB names, if it names one.
 func Build(ctx context.Context, root, folder string) (Tools, error) {
 	programs := folder
-	prebuilt := target.ToolsFolder()
+	prebuilt := toolchain.ToolsFolder()
 	if prebuilt != "" {
 		programs = prebuilt
 	}

@@ -12,6 +12,7 @@ import (
 	"touchstone/native"
 	"touchstone/reports/evidence"
 	"touchstone/suites/internal/tiny"
+	"touchstone/suites/library"
 	"touchstone/suites/target"
 )
 
@@ -29,7 +30,7 @@ func Register(subject func() *target.Target) {
 }
 
 // onEachDevice runs a body on every CUDA device, or on the simulator.
-func onEachDevice(subject *target.Target, body func(device target.Backend)) {
+func onEachDevice(subject *target.Target, body func(device library.Backend)) {
 	GinkgoHelper()
 	subject.Require(target.Native, target.CUDADevice)
 	devices := subject.CUDADevices()
@@ -43,7 +44,7 @@ func onEachDevice(subject *target.Target, body func(device target.Backend)) {
 }
 
 // open opens a device for the duration of the spec.
-func open(device target.Backend, options native.ContextOptions) native.Context {
+func open(device library.Backend, options native.ContextOptions) native.Context {
 	GinkgoHelper()
 	context, err := device.Open(options)
 	Expect(err).NotTo(HaveOccurred(), device.Name)

@@ -8,12 +8,12 @@ import (
 
 	"touchstone/native"
 	"touchstone/suites/internal/tiny"
-	"touchstone/suites/target"
+	"touchstone/suites/library"
 )
 
 // setting is one way to compute the logits of a sequence. None of it may change a bit.
 type setting struct {
-	backend target.Backend
+	backend library.Backend
 	threads int
 	company int    // other sessions in every step
 	chunk   int    // most tokens of a step

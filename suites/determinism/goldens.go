@@ -14,10 +14,12 @@ import (
 	"touchstone/fixtures/quantize"
 	"touchstone/native"
 	"touchstone/native/gguf"
+	"touchstone/suites/checkout"
+	"touchstone/suites/goldens"
 	"touchstone/suites/internal/modelfile"
 	"touchstone/suites/internal/tiny"
+	"touchstone/suites/library"
 	"touchstone/suites/matchers"
-	"touchstone/suites/target"
 )
 
 // formatGoldens is what the oracle computed for the bundled model in every weight format; see fixtures/oracle/formats.py.
@@ -66,7 +68,7 @@ var (
 
 func readJSON[T any](path string) (T, error) {
 	var content T
-	text, err := os.ReadFile(filepath.Join(target.Root(), path))
+	text, err := os.ReadFile(filepath.Join(checkout.Root(), path))
 	if err != nil {
 		return content, err
 	}
@@ -94,7 +96,7 @@ func quantised(model string, format string) (raw []byte, err error) {
 
 // logitsOf loads a model file on a backend and evaluates each prompt with its continuation in a session of its own. It
 // gives the logits of every position, [positions][vocab] flat, prompt by prompt.
-func logitsOf(backend target.Backend, raw []byte, prompts []promptGolden) (all [][]float32, err error) {
+func logitsOf(backend library.Backend, raw []byte, prompts []promptGolden) (all [][]float32, err error) {
 	file, err := gguf.Parse(raw)
 	if err != nil {
 		return nil, err
@@ -155,7 +157,7 @@ func (a agreement) add(b agreement) agreement {
 func (p promptGolden) expectAgreement(g Gomega, logits []float32, bound float64) agreement {
 	vocab := len(logits) / len(p.evaluated())
 	last := len(p.PromptIDs) - 1
-	golden, err := target.GoldenPosition{Position: last, LogitsBase64: p.LogitsBase64}.Logits()
+	golden, err := goldens.GoldenPosition{Position: last, LogitsBase64: p.LogitsBase64}.Logits()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(golden).To(HaveLen(vocab), "%s: the golden logits", p.Name)
 	result := agreement{compared: vocab, choices: len(p.GreedyIDs)}

@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"touchstone/fixtures/quantize"
+	"touchstone/suites/checkout"
 	"touchstone/suites/target"
 )
 
@@ -20,7 +21,7 @@ var update = flag.Bool("update", false, "write the hashes of our logits anew")
 // agree with the oracle and between all backends.
 func TestEveryFormatHasTheGoldenBits(t *testing.T) {
 	g := NewWithT(t)
-	subject := target.Target{Config: target.Config{Model: filepath.Join(target.Root(), "fixtures", "models", "haiku.gguf")}}
+	subject := target.Target{Config: target.Config{Model: filepath.Join(checkout.Root(), "fixtures", "models", "haiku.gguf")}}
 	backends, err := subject.Backends()
 	g.Expect(err).NotTo(HaveOccurred())
 	goldens, err := readJSON[formatGoldens](goldensPath)
@@ -30,7 +31,7 @@ func TestEveryFormatHasTheGoldenBits(t *testing.T) {
 	for _, format := range quantize.Formats() {
 		golden, err := goldens.format(format)
 		g.Expect(err).NotTo(HaveOccurred())
-		proofs := proveFormat(g, subject.Config.Model, golden, backends)
+		proofs := proveFormat(g, subject.Profile.Model, golden, backends)
 		if *update {
 			most := slices.MaxFunc(proofs, func(a, b proof) int { return len(a.hashes) - len(b.hashes) })
 			own.Formats[format] = most.hashes
@@ -43,6 +44,6 @@ func TestEveryFormatHasTheGoldenBits(t *testing.T) {
 	if *update {
 		text, err := json.MarshalIndent(own, "", " ")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(os.WriteFile(filepath.Join(target.Root(), hashesPath), append(text, '\n'), 0o644)).To(Succeed())
+		g.Expect(os.WriteFile(filepath.Join(checkout.Root(), hashesPath), append(text, '\n'), 0o644)).To(Succeed())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"touchstone/suites/target"
+	"touchstone/suites/toolchain"
 )
 
 // specTimeout covers a compilation of the library on a slow machine.
@@ -43,6 +44,6 @@ func build(ctx SpecContext, name string, arguments ...string) string {
 	Expect(err).NotTo(HaveOccurred())
 	output := filepath.Join(GinkgoT().TempDir(), name+".out")
 	all := []string{"-std=c11", "-D_DEFAULT_SOURCE", "-Wall", "-Wextra", "-Werror", "-pedantic", filepath.Join(programFolder, name), "-o", output}
-	Expect(target.Compile(ctx, "c", append(all, arguments...)...)).To(Succeed())
+	Expect(toolchain.Compile(ctx, "c", append(all, arguments...)...)).To(Succeed())
 	return output
 }

@@ -1,4 +1,4 @@
-// Package httpapi holds the specs of the HTTP layer in the touchstone dialect. They know a worker by its HTTP interface alone.
+// Package httpapi holds the specs of the HTTP layer of `worker serve`: POST /execute and what stands beside it. They know a worker by its HTTP interface alone.
 package httpapi
 
 import (
@@ -7,7 +7,9 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"touchstone/suites/api"
 	"touchstone/suites/target"
+	"touchstone/suites/wire"
 )
 
 // Every timeout of this package, named.
@@ -24,8 +26,7 @@ const rain = "Please write a haiku about rain"
 
 // Register adds the specs to the container that calls it.
 func Register(subject func() *target.Target) {
-	RegisterProcess(subject)
-	registerServer(subject)
+	registerErrors(subject)
 	registerHealth(subject)
 	registerExecute(subject)
 	registerSSE(subject)
@@ -34,24 +35,24 @@ func Register(subject func() *target.Target) {
 }
 
 // httpClient is the client of the shared worker, or skips the spec.
-func httpClient(subject func() *target.Target) *target.Client {
+func httpClient(subject func() *target.Target) *wire.Client {
 	GinkgoHelper()
 	subject().Require(target.HTTP)
 	return subject().Client()
 }
 
 // execute runs a request to its end and decodes it.
-func execute(ctx SpecContext, client *target.Client, fields target.Fields, header ...string) (*target.Stream, target.Generation) {
+func execute(ctx SpecContext, client *wire.Client, fields api.Fields, header ...string) (*wire.Stream, api.Generation) {
 	GinkgoHelper()
-	stream, err := client.Execute(ctx, fields, header...)
+	stream, err := api.Execute(ctx, client, fields, header...)
 	Expect(err).NotTo(HaveOccurred())
-	generation, err := stream.Generation()
+	generation, err := api.ReadGeneration(stream)
 	Expect(err).NotTo(HaveOccurred())
 	return stream, generation
 }
 
 // mustEnd expects a generation that ended well, with its count.
-func mustEnd(generation target.Generation) *target.End {
+func mustEnd(generation api.Generation) *api.End {
 	GinkgoHelper()
 	Expect(generation.Failure).To(BeNil(), "the stream ended with an error: %+v", generation.Failure)
 	Expect(generation.End).NotTo(BeNil(), "the stream has no end event")
@@ -60,11 +61,11 @@ func mustEnd(generation target.Generation) *target.End {
 }
 
 // health asks for the worker's health.
-func health(ctx SpecContext, client *target.Client) target.Health {
+func health(ctx SpecContext, client *wire.Client) api.Health {
 	GinkgoHelper()
-	response, err := client.Do(ctx, target.Get("/health"))
+	response, err := client.Do(ctx, wire.Get("/health"))
 	Expect(err).NotTo(HaveOccurred())
-	var answer target.Health
+	var answer api.Health
 	Expect(response.JSON(&answer)).To(Succeed())
 	return answer
 }

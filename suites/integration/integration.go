@@ -9,8 +9,11 @@ import (
 	. "github.com/onsi/gomega"
 
 	"touchstone/native/gguf"
+	"touchstone/suites/api"
 	"touchstone/suites/internal/modelfile"
+	"touchstone/suites/process"
 	"touchstone/suites/target"
+	"touchstone/suites/wire"
 )
 
 const (
@@ -25,22 +28,19 @@ var prompts = []string{
 	"func main() {", "Écrivez un haïku: 東京の雨",
 }
 
-// Register adds the specs to the container that calls it.
+// Register adds the specs of all layers together to the container that calls it. They are asked over POST /execute and what
+// stands beside it.
 func Register(subject func() *target.Target) {
-	RegisterHarness(subject, func(ctx SpecContext, client *target.Client) int {
-		return len(generate(ctx, client, target.Generate(prompts[0], 4)).Tokens)
-	})
 	registerEndToEnd(subject)
 	registerErrors(subject)
-	RegisterRefusals(subject)
 }
 
 // generate runs a request to its end, which must be a good one.
-func generate(ctx SpecContext, client *target.Client, fields target.Fields) target.Generation {
+func generate(ctx SpecContext, client *wire.Client, fields api.Fields) api.Generation {
 	GinkgoHelper()
-	stream, err := client.Execute(ctx, fields)
+	stream, err := api.Execute(ctx, client, fields)
 	Expect(err).NotTo(HaveOccurred())
-	generation, err := stream.Generation()
+	generation, err := api.ReadGeneration(stream)
 	Expect(err).NotTo(HaveOccurred())
 	Expect(generation.Failure).To(BeNil(), "the stream ended with an error")
 	Expect(generation.End).NotTo(BeNil(), "the stream has no end event")
@@ -49,12 +49,12 @@ func generate(ctx SpecContext, client *target.Client, fields target.Fields) targ
 }
 
 // start starts a worker for one spec and returns its client.
-func start(ctx SpecContext, subject *target.Target, launch target.Launch) (*target.Process, *target.Client) {
+func start(ctx SpecContext, subject *target.Target, launch process.Launch) (*process.Process, *wire.Client) {
 	GinkgoHelper()
 	worker, err := subject.Start(ctx, launch)
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(worker.Kill)
-	client := target.NewClient(worker.URL)
+	client := subject.ClientOf(worker)
 	DeferCleanup(client.Close)
 	return worker, client
 }
@@ -62,7 +62,7 @@ func start(ctx SpecContext, subject *target.Target, launch target.Launch) (*targ
 // kvBlockBytes is the size of one block of the KV cache of the model under test, by the documented formula.
 func kvBlockBytes(subject *target.Target) string {
 	GinkgoHelper()
-	file, err := gguf.Open(subject.Config.Model)
+	file, err := gguf.Open(subject.Profile.Model)
 	Expect(err).NotTo(HaveOccurred())
 	defer func() { _ = file.Close() }()
 	d, err := modelfile.Describe(file)

@@ -14,6 +14,7 @@ import (
 
 	"touchstone/native"
 	"touchstone/reports/evidence"
+	"touchstone/suites/library"
 	"touchstone/suites/matchers"
 	"touchstone/suites/target"
 )
@@ -67,7 +68,7 @@ func skipOtherCases(operations ...string) {
 }
 
 // onEachBackend runs a body on a context of every backend; small tells that the backend is slow and wants few cases.
-func onEachBackend(subject func() *target.Target, body func(context native.Context, backend target.Backend)) {
+func onEachBackend(subject func() *target.Target, body func(context native.Context, backend library.Backend)) {
 	GinkgoHelper()
 	subject().Require(target.Native)
 	backends, err := subject().Backends()
@@ -80,7 +81,7 @@ func onEachBackend(subject func() *target.Target, body func(context native.Conte
 }
 
 // openContext opens a backend for the duration of the spec.
-func openContext(backend target.Backend) native.Context {
+func openContext(backend library.Backend) native.Context {
 	GinkgoHelper()
 	context, err := backend.Open(native.ContextOptions{})
 	Expect(err).NotTo(HaveOccurred(), "open %s", backend.Name)
@@ -141,7 +142,7 @@ func unsupported(context native.Context, format format) bool {
 }
 
 // offered are the formats that a backend offers; the others are recorded.
-func offered(context native.Context, backend target.Backend) []format {
+func offered(context native.Context, backend library.Backend) []format {
 	GinkgoHelper()
 	var out []format
 	var not []string

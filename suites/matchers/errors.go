@@ -8,10 +8,11 @@ import (
 	"github.com/onsi/gomega/types"
 
 	"touchstone/native"
-	"touchstone/suites/target"
+	"touchstone/suites/api"
+	"touchstone/suites/wire"
 )
 
-// HaveErrorCode succeeds for a *target.Response that refuses with this status and code, in the documented shape: JSON with
+// HaveErrorCode succeeds for a *wire.Response that refuses with this status and code, in the documented shape: JSON with
 // code, message, retriable and correlation_id.
 func HaveErrorCode(status int, code string) types.GomegaMatcher {
 	return &errorCode{status: status, code: code}
@@ -24,22 +25,22 @@ type errorCode struct {
 }
 
 func (m *errorCode) Match(actual any) (bool, error) {
-	response, fits := actual.(*target.Response)
+	response, fits := actual.(*wire.Response)
 	if !fits || response == nil {
-		return false, fmt.Errorf("HaveErrorCode wants a *target.Response, got %T", actual)
+		return false, fmt.Errorf("HaveErrorCode wants a *wire.Response, got %T", actual)
 	}
 	m.problem = m.check(response)
 	return m.problem == "", nil
 }
 
-func (m *errorCode) check(response *target.Response) string {
+func (m *errorCode) check(response *wire.Response) string {
 	if response.Status != m.status {
 		return fmt.Sprintf("the status is %d", response.Status)
 	}
 	if kind, _, err := mime.ParseMediaType(response.Header.Get("Content-Type")); err != nil || kind != "application/json" {
 		return fmt.Sprintf("the content type is %q, want application/json", response.Header.Get("Content-Type"))
 	}
-	var failure target.Failure
+	var failure api.Failure
 	if err := response.JSON(&failure); err != nil {
 		return err.Error()
 	}
@@ -57,7 +58,7 @@ func (m *errorCode) check(response *target.Response) string {
 }
 
 func (m *errorCode) FailureMessage(actual any) string {
-	response := actual.(*target.Response)
+	response := actual.(*wire.Response)
 	return fmt.Sprintf("expected the refusal %d %s, but %s\nbody %.400s\n%s", m.status, m.code, m.problem, response.Body, Rerun(""))
 }
 

@@ -66,11 +66,11 @@ func Offered(t *target.Target) []Factor {
 	switch {
 	case !t.Has(target.Restart):
 		return []Factor{company, arrival, cache}
-	case !t.Config.Bundled():
+	case !t.Profile.Bundled():
 		return []Factor{process, company, arrival, cache}
 	}
 	factors := []Factor{process, company, arrival, cache}
-	if t.Config.Device == "auto" || t.Config.Device == "cpu" {
+	if t.Profile.Device == "auto" || t.Profile.Device == "cpu" {
 		factors = append(factors,
 			Factor{Name: Threads, Levels: []Level{{"1", 12}, {"2", 3}, {"3", 1}}},
 			// The scalar kernels emulate fused multiply-add: a run takes some 50 times as long, so few are drawn.

@@ -12,7 +12,10 @@ import (
 	"sync"
 	"time"
 
+	"touchstone/reports"
+	"touchstone/suites/process"
 	"touchstone/suites/target"
+	"touchstone/suites/wire"
 )
 
 // stopTimeout bounds the end of a worker.
@@ -21,16 +24,16 @@ const stopTimeout = 10 * time.Second
 // targetExecutor soaks a target over HTTP and, for the bundled worker, through its native library.
 type targetExecutor struct {
 	target  *target.Target
-	dialect dialect
+	door    door
 	running map[string]*server // by launch settings; "" is the target's shared worker
 	native  *nativeRoute
 }
 
 // server is a worker with the client that talks to it.
 type server struct {
-	client  *target.Client
-	process *target.Process // nil if somebody else started it
-	owned   bool            // to be stopped by the executor
+	client  *wire.Client
+	process *process.Process // nil if somebody else started it
+	owned   bool             // to be stopped by the executor
 }
 
 // NewExecutor makes the executor of a prepared target. It asks the worker once whether it offers log-probabilities and
@@ -38,10 +41,10 @@ type server struct {
 func NewExecutor(ctx context.Context, t *target.Target) (Executor, error) {
 	e := &targetExecutor{target: t, running: map[string]*server{}}
 	var err error
-	if e.dialect, err = newDialect(ctx, t); err != nil {
+	if e.door, err = newDoor(ctx, t); err != nil {
 		return nil, err
 	}
-	if t.Config.Bundled() && t.Has(target.Native) {
+	if t.Profile.Bundled() && t.Has(target.Native) {
 		e.native = newNativeRoute(t)
 	}
 	return e, nil
@@ -51,7 +54,7 @@ func NewExecutor(ctx context.Context, t *target.Target) (Executor, error) {
 func (e *targetExecutor) Subject() Subject {
 	s := e.target.Subject()
 	return Subject{
-		Harness: target.HarnessVersion, Worker: s.Worker, WorkerVersion: s.WorkerVersion, WorkerSHA256: s.WorkerSHA256,
+		Harness: reports.HarnessVersion, Worker: s.Worker, WorkerVersion: s.WorkerVersion, WorkerSHA256: s.WorkerSHA256,
 		Model: s.Model, ModelSHA256: s.ModelSHA256,
 	}
 }
@@ -70,7 +73,7 @@ func (e *targetExecutor) Reference(ctx context.Context, request Request) (Outcom
 	if err != nil {
 		return Outcome{}, err
 	}
-	outcome, _, err := e.dialect.ask(ctx, s.client, request, nil)
+	outcome, _, err := e.door.ask(ctx, s.client, request, nil)
 	return outcome, err
 }
 
@@ -114,7 +117,7 @@ func (e *targetExecutor) overHTTP(ctx context.Context, s *server, plan *Plan, ru
 		before = plan.Partner(run.Request)
 	}
 	if before >= 0 {
-		outcome, _, err := e.dialect.ask(ctx, s.client, plan.Requests[before], nil)
+		outcome, _, err := e.door.ask(ctx, s.client, plan.Requests[before], nil)
 		if err != nil {
 			return nil, 0, fmt.Errorf("the request before: %w", err)
 		}
@@ -128,7 +131,7 @@ func (e *targetExecutor) overHTTP(ctx context.Context, s *server, plan *Plan, ru
 	failures := make([]error, len(members))
 	var group sync.WaitGroup
 	ask := func(i int, began func()) {
-		members[i].Outcome, firsts[i], failures[i] = e.dialect.ask(ctx, s.client, plan.Requests[members[i].Request], began)
+		members[i].Outcome, firsts[i], failures[i] = e.door.ask(ctx, s.client, plan.Requests[members[i].Request], began)
 		if failures[i] != nil {
 			failures[i] = fmt.Errorf("%s: %w", members[i].Role, failures[i])
 		}
@@ -186,18 +189,18 @@ func (e *targetExecutor) server(ctx context.Context, levels map[string]string) (
 		e.running[key] = s
 		return s, nil
 	}
-	launch := e.target.Launch(target.Launch{})
+	launch := e.target.Launch(process.Launch{})
 	if threads := levels[Threads]; threads != "" {
 		launch.Command = append(slices.Clone(launch.Command), "--threads", threads)
 	}
 	if isa := levels[ISA]; isa != "" {
 		launch.Env = append(slices.Clone(launch.Env), "TOUCHSTONE_ISA="+isa)
 	}
-	process, err := e.target.Start(ctx, launch)
+	worker, err := e.target.Start(ctx, launch)
 	if err != nil {
 		return nil, err
 	}
-	s := &server{client: target.NewClient(process.URL), process: process, owned: true}
+	s := &server{client: e.target.ClientOf(worker), process: worker, owned: true}
 	if !fresh {
 		e.running[key] = s
 	}

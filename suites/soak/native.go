@@ -13,8 +13,11 @@ import (
 
 	"touchstone/native"
 	"touchstone/native/gguf"
+	"touchstone/suites/api"
 	"touchstone/suites/internal/modelfile"
+	"touchstone/suites/library"
 	"touchstone/suites/target"
+	"touchstone/suites/wire"
 )
 
 // nativeRoute runs requests through the native library, without a worker: what it computes must be the same. It varies what
@@ -295,7 +298,7 @@ func (r *nativeRoute) load(levels map[string]string) (_ *loadedModel, err error)
 	if err != nil {
 		return nil, err
 	}
-	file, err := gguf.Open(r.target.Config.Model)
+	file, err := gguf.Open(r.target.Profile.Model)
 	if err != nil {
 		return nil, err
 	}
@@ -328,20 +331,20 @@ func (r *nativeRoute) load(levels map[string]string) (_ *loadedModel, err error)
 }
 
 // backend is the device with its fastest instruction set, or the processor with the one that is named.
-func (r *nativeRoute) backend(isa string) (target.Backend, error) {
+func (r *nativeRoute) backend(isa string) (library.Backend, error) {
 	if isa == "" || isa == "auto" {
 		return r.target.Main()
 	}
 	backends, err := r.target.Backends()
 	if err != nil {
-		return target.Backend{}, err
+		return library.Backend{}, err
 	}
 	for _, backend := range backends {
 		if backend.Name == "cpu/"+isa {
 			return backend, nil
 		}
 	}
-	return target.Backend{}, fmt.Errorf("the library offers no instruction set %q", isa)
+	return library.Backend{}, fmt.Errorf("the library offers no instruction set %q", isa)
 }
 
 func load(nativeContext native.Context, description native.ModelDescription) (native.Model, error) {
@@ -384,12 +387,12 @@ func (r *nativeRoute) tokenize(ctx context.Context, prompt string) ([]int32, err
 	if ids, known := r.tokens[prompt]; known {
 		return ids, nil
 	}
-	response, err := r.target.Client().Do(ctx, target.Post("/tokenize", map[string]any{"text": prompt}))
+	response, err := r.target.Client().Do(ctx, wire.Post("/tokenize", map[string]any{"text": prompt}))
 	if err != nil {
 		return nil, err
 	}
 	var answer struct {
-		Tokens []target.Piece `json:"tokens"`
+		Tokens []api.Piece `json:"tokens"`
 	}
 	if err := response.JSON(&answer); err != nil {
 		return nil, fmt.Errorf("POST /tokenize: %w", err)
@@ -397,6 +400,6 @@ func (r *nativeRoute) tokenize(ctx context.Context, prompt string) ([]int32, err
 	if len(answer.Tokens) == 0 {
 		return nil, fmt.Errorf("POST /tokenize: %d %s", response.Status, response.Body)
 	}
-	r.tokens[prompt] = target.PieceIDs(answer.Tokens)
+	r.tokens[prompt] = api.PieceIDs(answer.Tokens)
 	return r.tokens[prompt], nil
 }

@@ -17,12 +17,12 @@ type ModelFacts struct {
 
 // ModelFacts reads the model file of the configuration.
 func (t *Target) ModelFacts() (ModelFacts, error) {
-	file, err := gguf.Open(t.Config.Model)
+	file, err := gguf.Open(t.Profile.Model)
 	if err != nil {
 		return ModelFacts{}, err
 	}
 	defer func() { _ = file.Close() }()
-	facts := ModelFacts{Name: t.ModelName()}
+	facts := ModelFacts{Name: t.ModelLabel()}
 	if facts.Architecture, err = file.String("general.architecture"); err != nil {
 		return facts, err
 	}
@@ -36,7 +36,7 @@ func (t *Target) ModelFacts() (ModelFacts, error) {
 	facts.ContextLength = int(length)
 	table, found := file.Tensor("token_embd.weight")
 	if !found || len(table.Shape) != 2 {
-		return facts, fmt.Errorf("%s has no token_embd.weight [width, vocab]", t.Config.Model)
+		return facts, fmt.Errorf("%s has no token_embd.weight [width, vocab]", t.Profile.Model)
 	}
 	facts.VocabSize = int(table.Shape[1])
 	for _, tensor := range file.Tensors {

@@ -1,146 +1,42 @@
 package target
 
 import (
-	"fmt"
-	"sync"
+	"context"
 
 	"touchstone/native"
+	"touchstone/suites/library"
+	"touchstone/suites/toolchain"
 )
 
-// Backend is one way to compute that a library offers: a device, and on a CPU also an instruction set.
-type Backend struct {
-	Name   string // "cpu/scalar", "cpu/avx2", "sim", "cuda:0"
-	Device native.DeviceProperties
-	Slow   bool // wants few and small cases
-
-	library native.Library
-	index   int
-	isa     native.ISA
-}
-
-// Open opens a context; the caller closes it.
-func (b Backend) Open(options native.ContextOptions) (native.Context, error) {
-	options.ISA = b.isa
-	return b.library.NewContext(b.index, options)
-}
-
-// openLibraries holds one library by path for the life of the process: a shared object is opened once.
-var openLibraries struct {
-	sync.Mutex
-	byPath map[string]native.Library
-}
-
 // Library is the native library under test: the built-in one, or the one that --native-lib names.
-func (t *Target) Library() (native.Library, error) {
-	if t.Config.NativeLib == "" {
-		return native.Builtin(), nil
-	}
-	openLibraries.Lock()
-	defer openLibraries.Unlock()
-	if library, open := openLibraries.byPath[t.Config.NativeLib]; open {
-		return library, nil
-	}
-	library, err := native.OpenLibrary(t.Config.NativeLib)
+func (t *Target) Library() (native.Library, error) { return library.Open(t.Profile.NativeLib) }
+
+// Backends are all ways in which the library under test computes.
+func (t *Target) Backends() ([]library.Backend, error) {
+	opened, err := t.Library()
 	if err != nil {
 		return nil, err
 	}
-	if openLibraries.byPath == nil {
-		openLibraries.byPath = map[string]native.Library{}
-	}
-	openLibraries.byPath[t.Config.NativeLib] = library
-	return library, nil
+	return library.Backends(opened)
 }
 
-var isaNames = []struct {
-	isa  native.ISA
-	name string
-}{{native.ISAScalar, "scalar"}, {native.ISAAVX2, "avx2"}, {native.ISAAVX512, "avx512"}, {native.ISANEON, "neon"}}
-
-// Backends are all ways to compute, as far as --device allows them: every instruction set that the processor has, the
-// simulator, and every CUDA device.
-func (t *Target) Backends() ([]Backend, error) {
-	library, err := t.Library()
+// Main is the backend that whole models run on, as --device says.
+func (t *Target) Main() (library.Backend, error) {
+	opened, err := t.Library()
 	if err != nil {
-		return nil, err
+		return library.Backend{}, err
 	}
-	devices, err := library.Devices()
-	if err != nil {
-		return nil, err
-	}
-	var out []Backend
-	for index, device := range devices {
-		b := Backend{Device: device, library: library, index: index}
-		switch device.Kind {
-		case native.DeviceCPU:
-			for _, isa := range isaNames {
-				b.isa, b.Name = isa.isa, "cpu/"+isa.name
-				if b.offered() {
-					out = append(out, b)
-				}
-			}
-			continue
-		case native.DeviceSim:
-			b.Name, b.Slow = "sim", true
-		case native.DeviceCUDA:
-			b.Name = fmt.Sprintf("cuda:%d", device.Ordinal)
-		}
-		out = append(out, b)
-	}
-	return out, nil
+	return library.Main(opened, t.Profile.Device)
 }
 
-func (b Backend) offered() bool {
-	context, err := b.Open(native.ContextOptions{Threads: 1})
-	if err != nil {
-		return native.StatusOf(err) != native.StatusUnsupported
-	}
-	return context.Close() == nil
-}
-
-// Main is the backend that whole models run on: the CUDA device or simulator that --device names, or the processor with
-// its fastest instruction set.
-func (t *Target) Main() (Backend, error) {
-	library, err := t.Library()
-	if err != nil {
-		return Backend{}, err
-	}
-	devices, err := library.Devices()
-	if err != nil {
-		return Backend{}, err
-	}
-	for index, device := range devices {
-		name := device.Kind.String()
-		if device.Kind == native.DeviceCUDA {
-			name = fmt.Sprintf("cuda:%d", device.Ordinal)
-		}
-		if t.Config.Device == name || t.Config.Device == "auto" && device.Kind == native.DeviceCPU {
-			return Backend{Name: name, Device: device, Slow: device.Kind == native.DeviceSim, library: library, index: index}, nil
-		}
-	}
-	return Backend{}, fmt.Errorf("the library offers no device %q", t.Config.Device)
-}
-
-// CUDADevices are the backends of kind cuda and, if there is none, those of kind sim.
-func (t *Target) CUDADevices() []Backend {
-	backends, err := t.Backends()
+// CUDADevices are the library's devices of kind cuda and, if there is none, those of kind sim.
+func (t *Target) CUDADevices() []library.Backend {
+	opened, err := t.Library()
 	if err != nil {
 		return nil
 	}
-	for _, kind := range []native.DeviceKind{native.DeviceCUDA, native.DeviceSim} {
-		var found []Backend
-		for _, b := range backends {
-			if b.Device.Kind == kind {
-				found = append(found, b)
-			}
-		}
-		if len(found) > 0 {
-			return found
-		}
-	}
-	return nil
+	return library.CUDADevices(opened)
 }
-
-func (t *Target) hasCUDADevice() bool { return len(t.CUDADevices()) > 0 }
 
 // Simulated tells whether the CUDA layer runs on the simulator.
 func (t *Target) Simulated() bool {
@@ -149,4 +45,12 @@ func (t *Target) Simulated() bool {
 	}
 	devices := t.CUDADevices()
 	return len(devices) > 0 && devices[0].Device.Kind == native.DeviceSim
+}
+
+// SharedLibrary is the library under test as a shared object: the one that --native-lib names, or the built-in one.
+func (t *Target) SharedLibrary(ctx context.Context) (string, error) {
+	if t.Profile.NativeLib != "" {
+		return t.Profile.NativeLib, nil
+	}
+	return toolchain.BuiltinLibrary(ctx)
 }

@@ -2,10 +2,20 @@ package target
 
 import (
 	"context"
-	"strings"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"strconv"
 	"time"
+	"touchstone/suites/wire"
+
+	"github.com/kballard/go-shellquote"
 
 	"touchstone/reports/verdict"
+	"touchstone/suites/api"
+	"touchstone/suites/process"
 )
 
 // describeTimeout bounds the questions asked for the report's head.
@@ -19,20 +29,40 @@ func (t *Target) Subject() verdict.Subject {
 	return t.subject
 }
 
+// configured is what is known of the subject before anything runs.
+func (t *Target) configured() verdict.Subject {
+	worker := "touchstone"
+	switch {
+	case t.Profile.URL != "":
+		worker = t.Profile.URL
+	case len(t.Profile.Command) > 0:
+		worker = shellquote.Join(t.Profile.Command...)
+	}
+	return verdict.Subject{Worker: worker, Dialect: t.Profile.API}
+}
+
+// describe adds what the harness knows, what the system tells, and what the worker says of itself. A model's hash stands there
+// only where the harness gave the worker that file, or the profile names it.
 func (t *Target) describe(ctx context.Context) verdict.Subject {
-	out := verdict.Subject{
-		Worker: "touchstone", WorkerSHA256: t.shared.WorkerSHA256, Model: t.ModelName(), ModelSHA256: t.shared.ModelSHA256,
-		Simulated: t.Simulated(), Dialect: t.Config.Dialect, Capabilities: t.declared(),
+	out := t.configured()
+	out.Simulated, out.Capabilities = t.Simulated(), t.declared()
+	if identity, err := process.Listening(t.port()); err == nil {
+		out.WorkerSHA256 = identity.SHA256
+		if t.Profile.URL != "" {
+			out.Worker += " (" + filepath.Base(identity.Path) + ")"
+		}
 	}
-	if !t.Config.Bundled() {
-		out.Worker = t.Config.WorkerURL + t.Config.WorkerCmd
-	}
-	if t.Config.WorkerURL != "" {
-		out.Model, out.ModelSHA256 = t.shared.OpenAI.Model, "" // the worker serves a file of its own
+	switch {
+	case t.Profile.GivesModel():
+		out.Model, out.ModelSHA256 = t.ModelLabel(), t.shared.ModelSHA256
+	case t.Profile.ModelSHA256 != "":
+		out.Model, out.ModelSHA256 = t.ModelLabel(), t.Profile.ModelSHA256
+	default:
+		out.Model = t.shared.OpenAI.Model
 	}
 	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
 	defer cancel()
-	response, err := t.client.Do(ctx, Get("/health"))
+	response, err := t.client.Do(ctx, t.API(api.Touchstone).Health())
 	if err != nil {
 		return out
 	}
@@ -50,13 +80,38 @@ func (t *Target) describe(ctx context.Context) verdict.Subject {
 	return out
 }
 
-// declared lists what the subject offers.
-func (t *Target) declared() string {
-	var names []string
-	for _, capability := range capabilities {
-		if t.Has(capability) {
-			names = append(names, string(capability))
-		}
+// port is where the shared worker listens; 0 for a worker of another machine.
+func (t *Target) port() int {
+	u, err := url.Parse(t.shared.URL)
+	if err != nil || u.Hostname() != "127.0.0.1" && u.Hostname() != "localhost" && u.Hostname() != "::1" {
+		return 0
 	}
-	return strings.Join(names, ", ")
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		return 0
+	}
+	return port
+}
+
+// reachable tells in one line why no spec could say anything about the worker.
+func (t *Target) reachable(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, describeTimeout)
+	defer cancel()
+	call := t.API(t.Profile.API).Health()
+	response, err := t.client.Do(ctx, call)
+	switch {
+	case err != nil:
+		return fmt.Errorf("it does not answer GET %s: %w", call.Path, err)
+	case response.Status == http.StatusUnauthorized || response.Status == http.StatusForbidden:
+		return fmt.Errorf("it answers %d to GET %s: give its key with --api-key-file or GATE_API_KEY", response.Status, call.Path)
+	}
+	if t.Profile.API != api.Touchstone {
+		return nil
+	}
+	// Health needs no key at many workers, so another path is asked.
+	response, err = t.client.Do(ctx, wire.Post("/tokenize", api.Fields{"text": "a"}))
+	if err == nil && response.Status == http.StatusUnauthorized {
+		return errors.New("it answers 401 to POST /tokenize: give its key with --api-key-file or GATE_API_KEY")
+	}
+	return nil
 }

@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"touchstone/suites/target"
+	"touchstone/suites/toolchain"
 )
 
 // BlockLabel is the label of the planted block.
@@ -41,6 +42,6 @@ func Library(ctx SpecContext, subject *target.Target, how string) string {
 		return path
 	}
 	GinkgoT().Setenv(wrappedLibrary, real)
-	Expect(target.Compile(ctx, "c", "-std=c11", "-shared", "-fPIC", "fixtures/saboteurs/native/saboteur.c", "-o", path, "-ldl", "-lm")).To(Succeed())
+	Expect(toolchain.Compile(ctx, "c", "-std=c11", "-shared", "-fPIC", "fixtures/saboteurs/native/saboteur.c", "-o", path, "-ldl", "-lm")).To(Succeed())
 	return path
 }

@@ -15,6 +15,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"touchstone/native"
+	"touchstone/suites/library"
 	"touchstone/suites/target"
 )
 
@@ -35,7 +36,7 @@ const (
 
 // Options change what Load does. The zero value is the main device with room for four full contexts.
 type Options struct {
-	Backend  *target.Backend
+	Backend  *library.Backend
 	Context  native.ContextOptions
 	KVBlocks int // blocks of the pool; 0 means four full contexts
 	MaxRows  int // of a step; 0 means 512

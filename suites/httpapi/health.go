@@ -1,0 +1,138 @@
+package httpapi
+
+import (
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"touchstone/reports/evidence"
+	"touchstone/reports/requirement"
+	"touchstone/suites/api"
+	"touchstone/suites/internal/planted"
+	"touchstone/suites/target"
+	"touchstone/suites/wire"
+)
+
+// healthFields are the documented fields with the JSON type of each.
+var healthFields = []struct{ name, kind string }{
+	{"status", "string"}, {"worker_id", "string"}, {"model", "string"}, {"architecture", "string"}, {"quant_kind", "string"},
+	{"resident", "boolean"}, {"device", "string"}, {"vram_bytes_used", "number"}, {"vram_bytes_total", "number"},
+	{"tokenizer_kind", "string"}, {"vocab_size", "number"}, {"context_length", "number"}, {"uptime_seconds", "number"},
+	{"jobs_running", "number"}, {"jobs_waiting", "number"},
+}
+
+// Health endpoint.
+func registerHealth(subject func() *target.Target) {
+	Describe("health fields", requirement.Claim("health.fields"), func() {
+		It("has every documented field with its type", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			client := httpClient(subject)
+			response, err := client.Do(ctx, wire.Get("/health"))
+			Expect(err).NotTo(HaveOccurred())
+			evidence.Transcript("health", response.Exchange())
+			Expect(response.Status).To(Equal(http.StatusOK))
+			Expect(response.Header.Get("Content-Type")).To(HavePrefix("application/json"))
+			var fields map[string]any
+			Expect(response.JSON(&fields)).To(Succeed())
+			for _, field := range healthFields {
+				Expect(fields).To(HaveKey(field.name))
+				Expect(jsonKind(fields[field.name])).To(Equal(field.kind), "the type of %s", field.name)
+				if field.kind == "string" {
+					Expect(fields[field.name]).NotTo(BeEmpty(), field.name)
+				}
+			}
+			Expect(fields["status"]).To(Equal("healthy"))
+		})
+	})
+
+	Describe("health of this worker", requirement.Claim("health.truth"), func() {
+		It("agrees with what the harness knows", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			client := httpClient(subject)
+			answer := health(ctx, client)
+			_, generation := execute(ctx, client, api.Generate(rain, 2))
+			Expect(generation.Started).NotTo(BeNil())
+			Expect(answer.Model).To(Equal(generation.Started.Model), "model in /health and in the started event")
+			Expect(*answer.VRAMBytesUsed).To(And(BeNumerically(">", 0), BeNumerically("<=", *answer.VRAMBytesTotal)))
+			Expect(*answer.Resident).To(BeTrue())
+			if subject().Has(target.Restart) {
+				known, err := subject().ModelFacts()
+				Expect(err).NotTo(HaveOccurred())
+				Expect(strings.ToLower(answer.Model)).To(ContainSubstring(strings.ToLower(known.Name)), "the model's name")
+				Expect(answer.Architecture).To(Equal(known.Architecture))
+				Expect(*answer.VocabSize).To(Equal(known.VocabSize))
+				Expect(*answer.ContextLength).To(BeNumerically("<=", known.ContextLength))
+				Expect(*answer.VRAMBytesUsed).To(BeNumerically(">=", known.TensorBytes/2), "memory that holds the weights")
+				Expect(strings.ToLower(answer.Device)).NotTo(BeEmpty())
+				evidence.Observe("model file", known, "")
+			}
+			evidence.Observe("health", answer, "")
+		})
+
+		It("shows a running job and no less memory", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			client := httpClient(subject)
+			fields := subject().LongJob(ctx)
+			idle := health(ctx, client)
+			var during api.Health
+			seen := false
+			for attempt := 0; attempt < 5 && !seen; attempt++ { // a job may end between its token and the call
+				stream, err := client.Open(ctx, wire.Post("/execute", fields.With("job_id", api.NewJobID())))
+				Expect(err).NotTo(HaveOccurred())
+				DeferCleanup(stream.Close)
+				_, err = api.Await(stream, "token")
+				Expect(err).NotTo(HaveOccurred())
+				during = health(ctx, client)
+				seen = *during.JobsRunning > 0
+				Expect(stream.Drain()).To(Succeed())
+			}
+			Expect(seen).To(BeTrue(), "jobs_running stays 0 while a job streams")
+			Expect(*during.VRAMBytesUsed).To(BeNumerically(">=", *idle.VRAMBytesUsed))
+			evidence.Observe("memory idle", *idle.VRAMBytesUsed, "bytes")
+			evidence.Observe("memory with a job", *during.VRAMBytesUsed, "bytes")
+		})
+	})
+
+	Describe("health of a worker that lost its memory", requirement.Claim("health.residency"), func() {
+		It("says so when memory is no longer where it must be", SpecTimeout(buildTimeout), func(ctx SpecContext) {
+			subject().Require(target.HTTP, target.Restart, target.Native, target.Compiler)
+			file := filepath.Join(GinkgoT().TempDir(), "plant")
+			library := planted.Library(ctx, subject(), planted.Once(file))
+			worker, err := subject().Start(ctx, subject().With(map[string]string{"native-lib": library, "residency-interval": "100ms"}))
+			Expect(err).NotTo(HaveOccurred())
+			DeferCleanup(worker.Kill)
+			client := subject().ClientOf(worker)
+			DeferCleanup(client.Close)
+			Expect(os.WriteFile(file, nil, 0o600)).To(Succeed())
+			Eventually(ctx, func(g Gomega) {
+				response, err := client.Do(ctx, wire.Get("/health"))
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(response.Status).To(Equal(http.StatusServiceUnavailable))
+				var answer api.Health
+				g.Expect(response.JSON(&answer)).To(Succeed())
+				g.Expect(answer.Status).To(Equal("unhealthy"))
+				g.Expect(answer.Resident).To(HaveValue(BeFalse()))
+				evidence.Transcript("unhealthy", response.Exchange())
+			}).WithTimeout(5 * time.Second).Should(Succeed())
+		})
+	})
+}
+
+func jsonKind(value any) string {
+	switch value.(type) {
+	case string:
+		return "string"
+	case bool:
+		return "boolean"
+	case float64, json.Number:
+		return "number"
+	case nil:
+		return "null"
+	case []any:
+		return "array"
+	}
+	return "object"
+}

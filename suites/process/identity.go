@@ -1,0 +1,126 @@
+package process
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Identity is which program a process runs, by the system's word.
+type Identity struct {
+	PID    int
+	Path   string // of the program; of the script where an interpreter runs one
+	SHA256 string // of that file, lower-case hex; empty if it cannot be read
+	// Interpreter is the executable that runs the script; empty for a program that runs by itself.
+	Interpreter string
+}
+
+// interpreters run programs that are files of their own.
+var interpreters = regexp.MustCompile(`^(python|pypy|node|nodejs|deno|bun|ruby|perl|java|bash|dash|sh|zsh)[0-9.]*$`)
+
+// Listening tells which process listens on a TCP port of this machine, by /proc. It is an error if none is found, as for a
+// port of another machine or a process of another user.
+func Listening(port int) (Identity, error) {
+	inode, err := listeningInode(port)
+	if err != nil {
+		return Identity{}, err
+	}
+	links, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		return Identity{}, err
+	}
+	want := "socket:[" + inode + "]"
+	for _, link := range links {
+		if target, err := os.Readlink(link); err == nil && target == want {
+			pid, err := strconv.Atoi(strings.Split(link, "/")[2])
+			if err != nil {
+				return Identity{}, err
+			}
+			return Of(pid)
+		}
+	}
+	return Identity{}, fmt.Errorf("no process that can be seen holds the socket of port %d", port)
+}
+
+// listeningInode finds the socket that listens on a port in the kernel's tables (proc(5), /proc/net/tcp).
+func listeningInode(port int) (string, error) {
+	const stateListen = "0A"
+	suffix := fmt.Sprintf(":%04X", port)
+	for _, table := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
+		text, err := os.ReadFile(table)
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(text)) {
+			fields := strings.Fields(line)
+			if len(fields) > 9 && strings.HasSuffix(fields[1], suffix) && fields[3] == stateListen {
+				return fields[9], nil
+			}
+		}
+	}
+	return "", fmt.Errorf("nothing listens on port %d of this machine", port)
+}
+
+// Of tells which program a process runs.
+func Of(pid int) (Identity, error) {
+	folder := filepath.Join("/proc", strconv.Itoa(pid))
+	executable, err := os.Readlink(filepath.Join(folder, "exe"))
+	if err != nil {
+		return Identity{}, fmt.Errorf("the program of process %d cannot be told: %w", pid, err)
+	}
+	identity := Identity{PID: pid, Path: executable}
+	if interpreters.MatchString(filepath.Base(executable)) {
+		if script := scriptOf(folder); script != "" {
+			identity.Path, identity.Interpreter = script, executable
+		}
+	}
+	if identity.Path == executable {
+		identity.SHA256 = Digest(filepath.Join(folder, "exe")) // the very file, also if another lies at its path by now
+	} else {
+		identity.SHA256 = Digest(identity.Path)
+	}
+	return identity, nil
+}
+
+// scriptOf is the first argument of a process that is a file.
+func scriptOf(folder string) string {
+	line, err := os.ReadFile(filepath.Join(folder, "cmdline"))
+	if err != nil {
+		return ""
+	}
+	arguments := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
+	for _, argument := range arguments[1:] {
+		path := argument
+		if !filepath.IsAbs(path) {
+			working, err := os.Readlink(filepath.Join(folder, "cwd"))
+			if err != nil {
+				return ""
+			}
+			path = filepath.Join(working, path)
+		}
+		if info, err := os.Stat(path); err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return ""
+}
+
+// Digest is the SHA-256 of a file in lower-case hex; empty if it cannot be read.
+func Digest(path string) string {
+	file, err := os.Open(path)
+	if err != nil {
+		return ""
+	}
+	defer func() { _ = file.Close() }()
+	sum := sha256.New()
+	if _, err := io.Copy(sum, file); err != nil {
+		return ""
+	}
+	return hex.EncodeToString(sum.Sum(nil))
+}
