@@ -16,6 +16,7 @@ import (
 
 	"touchstone/reports"
 	"touchstone/reports/attest"
+	"touchstone/reports/verdict"
 )
 
 // keyPair writes a fresh ed25519 key pair in PEM and returns the private key's file and the public key.
@@ -38,7 +39,24 @@ func known() reports.VerifyOptions {
 	GinkgoHelper()
 	registry, err := os.ReadFile("testdata/sample/sample.yaml")
 	Expect(err).NotTo(HaveOccurred())
-	return reports.VerifyOptions{Registries: map[string][]byte{"sample": registry}}
+	plan := []verdict.PlannedSpec{{Row: "HTTP-01", Text: "sample answers"}, {Row: "HTTP-02", Text: "sample answers twice"}, {Row: "KRN-01", Text: "sample answers fast"}}
+	return reports.VerifyOptions{Gates: map[string]reports.Known{
+		"sample": {Registry: registry, Plans: verdict.Plans{"": plan}, SourcesSHA256: "5a5a"},
+	}}
+}
+
+// withTeeth are the options of somebody who knows where the outcome of the faults was taken from.
+func withTeeth(file string) reports.VerifyOptions {
+	GinkgoHelper()
+	text, err := os.ReadFile(file)
+	Expect(err).NotTo(HaveOccurred())
+	teeth, err := verdict.ReadTeeth(text)
+	Expect(err).NotTo(HaveOccurred())
+	options := known()
+	sample := options.Gates["sample"]
+	sample.Teeth = teeth
+	options.Gates["sample"] = sample
+	return options
 }
 
 func differences(dir string, options reports.VerifyOptions) []string {
@@ -138,7 +156,7 @@ var _ = Describe("Verify refuses", Ordered, ContinueOnFailure, func() {
 		Entry("the verdict raised", &failing, replace("report.json", `"verdict": "FAIL"`, `"verdict": "PASS"`),
 			`report.json: verdict: the report says "PASS", the evidence gives "FAIL"`),
 		Entry("a row dropped from the registry", &passing, func(dir string) {
-			registry := string(known().Registries["sample"])
+			registry := string(known().Gates["sample"].Registry)
 			lines := strings.SplitAfter(registry, "\n")
 			replace("registry.yaml", lines[5], "")(dir)
 		}, "registry.yaml: it is not the registry of this harness"),
