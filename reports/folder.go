@@ -95,10 +95,12 @@ func Clear(dir string) error {
 	dir = resolved(dir)
 	found, err := contents(dir)
 	switch {
-	case errors.Is(err, fs.ErrNotExist), err == nil && len(found) == 0:
+	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
+	case len(found) == 0:
+		return os.Remove(dir)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, ManifestFile))
 	if err != nil || !strings.HasPrefix(string(text), manifestHead) {

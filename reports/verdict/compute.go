@@ -385,7 +385,13 @@ func (o Options) Again(text, oneCase string) string {
 	return secret.Text(command)
 }
 
+// plainWord matches what a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,-]+$`)
+
 // ShellQuote is a word as a POSIX shell takes it for exactly text.
 func ShellQuote(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

@@ -29,6 +29,7 @@ const hostile = "\x1b[31m\r\n::stop-commands::x\n  ::error::y\n##[error]z\u202e<
 func TestSample(t *testing.T) {
 	gate.Run(t, gate.Gate{
 		Registry:  registry,
+		Tree:      tree(),
 		Rerun:     gate.GinkgoRerun("./gates/sample", "--url", "http://me:hunter2@host"),
 		ReportDir: "reports/out/sample",
 		Subject: func() verdict.Subject {
@@ -49,6 +50,15 @@ func TestSample(t *testing.T) {
 		SourcesSHA256: "5a5a",
 		KnownFaults:   []string{"no-answer", "wrong-answer", "slow-answer"},
 	})
+}
+
+// tree names the tree of specs: some scenarios add one.
+func tree() string {
+	switch scenario {
+	case "pending", "programmatic focus", "must pass repeatedly":
+		return scenario
+	}
+	return ""
 }
 
 var _ = BeforeSuite(func() {
@@ -84,7 +94,6 @@ var _ = Describe("sample", func() {
 			evidence.Transcript("ask", evidence.Exchange{Method: "GET", URL: "http://me:another@host", RequestHeader: header, ResponseBody: `{"key": "sk-\"1"}`})
 			evidence.Attach("log", "text/plain", []byte(`started with sk-"1`))
 			evidence.Observe("log", map[string]string{`sk-"1`: "hunter2"}, "")
-			GinkgoWriter.Println("hunter2")
 			Expect(`sk-"1`).To(BeEmpty())
 		case "beyond the bound":
 			evidence.KernelError("gemm", "q4_0", "avx2", 64, 1.5, "row 0 column 1")
