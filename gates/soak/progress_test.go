@@ -33,7 +33,7 @@ func newProgress(out *os.File, seed uint64, ledger *soak.Ledger) *progress {
 			p.total++
 		}
 	}
-	fmt.Fprintf(out, "\nsoak: master seed %d, shard %s, %d of %s done, ledger in %s\n", seed, shard, p.done, p.goal(), config.ReportDir)
+	fmt.Fprintf(out, "\nsoak: master seed %d, shard %s, %d of %s done, ledger in %s\n", seed, shard, p.done, p.goal(), profile.ReportDir)
 	if !term.IsTerminal(int(out.Fd())) {
 		return p
 	}

@@ -36,9 +36,9 @@ var (
 		seed:     flag.String("seed", "", "master seed, 0 to 2^64-1 (default: that of the ledger in --report-dir, or a random one)"),
 		oneIn:    flag.Int("flip-one-in", 0, "negative control: flip one token in one run of N, outside the worker; the soak must fail"),
 	}
-	config target.Config
-	shard  soak.Shard
-	report soak.Report // of the soak, for the specs
+	profile target.Profile
+	shard   soak.Shard
+	report  soak.Report // of the soak, for the specs
 )
 
 // unaskedRuns is what a soak does that is told neither runs nor duration, as in a test of everything.
@@ -52,7 +52,7 @@ const closeTimeout = 30 * time.Second
 
 func TestSoak(t *testing.T) {
 	var err error
-	if config, err = configured(); err != nil {
+	if profile, err = configured(checkout.Root()); err != nil {
 		t.Fatal(err)
 	}
 	if shard, err = soak.ParseShard(*settings.shard); err != nil {
@@ -63,12 +63,12 @@ func TestSoak(t *testing.T) {
 	}
 	if *settings.runs == 0 && *settings.duration == 0 {
 		*settings.runs = unaskedRuns
-		if config.ReportDir == "" {
-			config.ReportDir = t.TempDir() // the ledger of a soak that somebody asked for is left alone
+		if profile.ReportDir == "" {
+			profile.ReportDir = t.TempDir() // the ledger of a soak that somebody asked for is left alone
 		}
 	}
-	if config.ReportDir == "" {
-		config.ReportDir = filepath.Join(checkout.Root(), "reports", "out", "soak")
+	if profile.ReportDir == "" {
+		profile.ReportDir = filepath.Join(checkout.Root(), "reports", "out", "soak")
 	}
 	RegisterFailHandler(Fail)
 	suite, _ := GinkgoConfiguration()
@@ -105,14 +105,14 @@ func masterSeed(ledger string) (uint64, error) {
 func runSoak() (_ soak.Report, err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	path := filepath.Join(config.ReportDir, soak.LedgerFile)
+	path := filepath.Join(profile.ReportDir, soak.LedgerFile)
 	seed, err := masterSeed(path)
 	if err != nil {
 		return report, err
 	}
 	setup, cancel := context.WithTimeout(ctx, setupTimeout)
 	defer cancel()
-	subject, err := target.Prepare(setup, config)
+	subject, err := target.Prepare(setup, profile)
 	if err != nil {
 		return report, err
 	}
@@ -144,11 +144,11 @@ func runSoak() (_ soak.Report, err error) {
 		Executor: executor, Ledger: ledger, Runs: *settings.runs, Duration: *settings.duration, Shard: shard, Observe: progress.observe,
 	})
 	progress.end()
-	report, err := soak.WriteReport(config.ReportDir)
+	report, err := soak.WriteReport(profile.ReportDir)
 	if err != nil {
 		return report, errors.Join(failure, err)
 	}
-	fmt.Printf("\n%s\n%s\n\n", report.Line, filepath.Join(config.ReportDir, soak.MarkdownFile))
+	fmt.Printf("\n%s\n%s\n\n", report.Line, filepath.Join(profile.ReportDir, soak.MarkdownFile))
 	return report, failure
 }
 

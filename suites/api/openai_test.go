@@ -1,9 +1,7 @@
 package api_test
 
 import (
-	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"time"
 
@@ -12,7 +10,6 @@ import (
 
 	"touchstone/suites/api"
 	"touchstone/suites/matchers"
-	"touchstone/suites/target"
 	"touchstone/suites/wire"
 )
 
@@ -80,37 +77,4 @@ var _ = Describe("a stream of the OpenAI API", func() {
 			Expect(matchers.HaveOpenAIError(http.StatusBadRequest).Match(response)).To(BeFalse(), body)
 		}
 	})
-})
-
-var _ = Describe("a server of the OpenAI API", func() {
-	DescribeTable("is asked what it offers",
-		func(ctx SpecContext, answer http.Handler, offer target.OpenAIOffer, capabilities string) {
-			server := httptest.NewServer(answer)
-			DeferCleanup(server.Close)
-			config, err := configure(nil, "--dialect", "openai", "--worker-url", server.URL)
-			Expect(err).NotTo(HaveOccurred())
-			subject, err := target.Prepare(ctx, config)
-			Expect(err).NotTo(HaveOccurred())
-			DeferCleanup(subject.Close)
-			Expect(subject.OpenAI()).To(Equal(offer))
-			Expect(subject.Subject().Capabilities).To(Equal(capabilities))
-			Expect(subject.Subject().Model).To(Equal(offer.Model))
-			joined, err := target.Join(config, subject.Shared().Encode())
-			Expect(err).NotTo(HaveOccurred())
-			Expect(joined.OpenAI()).To(Equal(offer), "another process knows it too")
-		},
-		Entry("nothing", SpecTimeout(10*time.Second), http.NotFoundHandler(), target.OpenAIOffer{}, "http"),
-		Entry("all", SpecTimeout(10*time.Second), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set(api.RequestHeader, r.Header.Get(api.RequestHeader))
-			fmt.Fprint(w, `{"data":[{"id":"m"}]}`)
-		}), target.OpenAIOffer{Model: "m", Health: true, Chat: true, Correlation: api.RequestHeader}, "http, health, chat, correlation"),
-		Entry("numbers of its own", SpecTimeout(10*time.Second), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set(api.RequestHeader, "17")
-			http.NotFound(w, r)
-		}), target.OpenAIOffer{}, "http"),
-		Entry("another's id", SpecTimeout(10*time.Second), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set(api.CorrelationHeader, "17")
-			http.NotFound(w, r)
-		}), target.OpenAIOffer{Correlation: api.CorrelationHeader}, "http, correlation"),
-	)
 })

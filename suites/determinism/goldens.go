@@ -1,20 +1,19 @@
 package determinism
 
 import (
+	fixtures "touchstone/fixtures/goldens"
+
 	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os"
-	"path/filepath"
 
 	. "github.com/onsi/gomega"
 
 	"touchstone/fixtures/quantize"
 	"touchstone/native"
 	"touchstone/native/gguf"
-	"touchstone/suites/checkout"
 	"touchstone/suites/goldens"
 	"touchstone/suites/internal/modelfile"
 	"touchstone/suites/internal/tiny"
@@ -62,13 +61,14 @@ type ownHashes struct {
 }
 
 var (
-	goldensPath = filepath.Join("fixtures", "goldens", "formats.json")
-	hashesPath  = filepath.Join("fixtures", "goldens", "logits-sha256.json")
+	goldensPath = "formats.json"
+	hashesPath  = "logits-sha256.json"
 )
 
+// readJSON reads a file of fixtures/goldens.
 func readJSON[T any](path string) (T, error) {
 	var content T
-	text, err := os.ReadFile(filepath.Join(checkout.Root(), path))
+	text, err := fixtures.Files.ReadFile(path)
 	if err != nil {
 		return content, err
 	}

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "write the hashes of our logits anew")
 // agree with the oracle and between all backends.
 func TestEveryFormatHasTheGoldenBits(t *testing.T) {
 	g := NewWithT(t)
-	subject := target.Target{Config: target.Config{Model: filepath.Join(checkout.Root(), "fixtures", "models", "haiku.gguf")}}
+	subject := target.Target{Profile: target.Profile{Model: filepath.Join(checkout.Root(), "fixtures", "models", "haiku.gguf")}}
 	backends, err := subject.Backends()
 	g.Expect(err).NotTo(HaveOccurred())
 	goldens, err := readJSON[formatGoldens](goldensPath)
@@ -44,6 +44,6 @@ func TestEveryFormatHasTheGoldenBits(t *testing.T) {
 	if *update {
 		text, err := json.MarshalIndent(own, "", " ")
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(os.WriteFile(filepath.Join(checkout.Root(), hashesPath), append(text, '\n'), 0o644)).To(Succeed())
+		g.Expect(os.WriteFile(filepath.Join(checkout.Root(), "fixtures", "goldens", hashesPath), append(text, '\n'), 0o644)).To(Succeed())
 	}
 }

@@ -29,30 +29,35 @@ const (
 	masterSeed = 20261123
 )
 
+// RegisterRuns adds the spec of a hundred runs over the subject's interface to the container that calls it.
+func RegisterRuns(subject func() *target.Target) {
+	Describe("a hundred runs", requirement.Claim("determinism.runs"), func() {
+		It("gives the same tokens and logits in 100 runs, and others with another seed", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			subject().Require(target.HTTP)
+			report, _, err := soak.Repeat(ctx, subject(), soak.NewPlan(masterSeed, soak.Offered(subject())), runs)
+			if err != nil {
+				Fail("a request was not answered\nexpected: an answer to every request of the plan\ngot: " + err.Error())
+			}
+			if len(report.Divergences) > 0 {
+				Fail("the first divergence: " + report.Divergences[0].String())
+			}
+			Expect(report.Failures).To(BeEmpty(), "runs without an answer")
+			Expect(report.Problems).To(BeEmpty(), "what the soak cannot vouch for, the control of another seed among it")
+			Expect(report.Runs).To(Equal(runs))
+			Expect(report.Verdict).To(Equal("PASS"), report.Line)
+			evidence.Observe("soak", report.Line, "")
+			evidence.Observe("outputs compared", report.Outputs, "")
+			evidence.Observe("most distinct outputs of a request", slices.MaxFunc(report.Requests, func(a, b soak.RequestRow) int { return a.Distinct - b.Distinct }).Distinct, "")
+			evidence.Observe("factors varied", report.Factors, "")
+			evidence.Observe("control: other seeds", report.Controls, "")
+		})
+	})
+}
+
 // Register adds the specs to the container that calls it.
 func Register(subject func() *target.Target) {
 	Describe("reproducibility", func() {
-		Describe("a hundred runs", requirement.Claim("determinism.runs"), func() {
-			It("gives the same tokens and logits in 100 runs, and others with another seed", SpecTimeout(specTimeout), func(ctx SpecContext) {
-				subject().Require(target.HTTP)
-				report, _, err := soak.Repeat(ctx, subject(), soak.NewPlan(masterSeed, soak.Offered(subject())), runs)
-				if err != nil {
-					Fail("a request was not answered\nexpected: an answer to every request of the plan\ngot: " + err.Error())
-				}
-				if len(report.Divergences) > 0 {
-					Fail("the first divergence: " + report.Divergences[0].String())
-				}
-				Expect(report.Failures).To(BeEmpty(), "runs without an answer")
-				Expect(report.Problems).To(BeEmpty(), "what the soak cannot vouch for, the control of another seed among it")
-				Expect(report.Runs).To(Equal(runs))
-				Expect(report.Verdict).To(Equal("PASS"), report.Line)
-				evidence.Observe("soak", report.Line, "")
-				evidence.Observe("outputs compared", report.Outputs, "")
-				evidence.Observe("most distinct outputs of a request", slices.MaxFunc(report.Requests, func(a, b soak.RequestRow) int { return a.Distinct - b.Distinct }).Distinct, "")
-				evidence.Observe("factors varied", report.Factors, "")
-				evidence.Observe("control: other seeds", report.Controls, "")
-			})
-		})
+		RegisterRuns(subject)
 
 		Describe("the library", requirement.Claim("determinism.library"), func() {
 			It("gives the same logits in the library, whatever the threads, chunks, batch and instruction set", SpecTimeout(specTimeout), func(SpecContext) {

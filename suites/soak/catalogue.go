@@ -1,6 +1,9 @@
 package soak
 
-import "touchstone/suites/target"
+import (
+	"touchstone/suites/api"
+	"touchstone/suites/target"
+)
 
 // topics make prompts that come in pairs: the second of a pair goes on where the first ends.
 var topics = []string{
@@ -66,7 +69,7 @@ func Offered(t *target.Target) []Factor {
 	switch {
 	case !t.Has(target.Restart):
 		return []Factor{company, arrival, cache}
-	case !t.Profile.Bundled():
+	case !t.Profile.Bundled() || t.Profile.API != api.Touchstone: // the native route is asked what /execute is
 		return []Factor{process, company, arrival, cache}
 	}
 	factors := []Factor{process, company, arrival, cache}

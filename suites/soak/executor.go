@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"touchstone/reports"
+	"touchstone/suites/api"
 	"touchstone/suites/process"
 	"touchstone/suites/target"
 	"touchstone/suites/wire"
@@ -44,7 +45,7 @@ func NewExecutor(ctx context.Context, t *target.Target) (Executor, error) {
 	if e.door, err = newDoor(ctx, t); err != nil {
 		return nil, err
 	}
-	if t.Profile.Bundled() && t.Has(target.Native) {
+	if t.Profile.Bundled() && t.Profile.API == api.Touchstone && t.Has(target.Native) {
 		e.native = newNativeRoute(t)
 	}
 	return e, nil

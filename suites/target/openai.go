@@ -43,8 +43,9 @@ func (t *Target) probeOpenAI(ctx context.Context) OpenAIOffer {
 	if response, err := t.client.Do(ctx, wire.Get("/health")); err == nil {
 		offer.Health = response.Status != http.StatusNotFound
 	}
-	if _, err := api.NewChat(offer.Model).Whole(ctx, t.client, api.Greedy("a", 1)); err == nil {
-		offer.Chat = true
+	chat := api.Fields{"model": offer.Model, "max_tokens": 1, "messages": []map[string]string{{"role": "user", "content": "a"}}}
+	if response, err := t.client.Do(ctx, wire.Post("/v1/chat/completions", chat)); err == nil {
+		offer.Chat = response.Status == http.StatusOK
 	}
 	id := uuid.NewString()
 	response, err := t.client.Do(ctx, wire.Get("/v1/models").With(api.CorrelationHeader, id).With(api.RequestHeader, id))

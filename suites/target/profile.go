@@ -5,11 +5,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/kballard/go-shellquote"
@@ -220,4 +222,28 @@ func (p *Profile) Arguments() []string {
 		}
 	}
 	return arguments
+}
+
+// Secrets are the values that the subject is given in headers: none of them may reach a report.
+func (p *Profile) Secrets() []string {
+	var values []string
+	for _, name := range slices.Sorted(maps.Keys(p.Header)) {
+		value := p.Header[name]
+		values = append(values, value)
+		if _, key, isKey := strings.Cut(value, " "); isKey && name == "Authorization" {
+			values = append(values, key)
+		}
+	}
+	return values
+}
+
+// Label names the subject before anything is known of it.
+func (p *Profile) Label() string {
+	switch {
+	case p.URL != "":
+		return p.URL
+	case len(p.Command) > 0:
+		return shellquote.Join(p.Command...)
+	}
+	return "touchstone"
 }

@@ -11,8 +11,6 @@ import (
 	"time"
 	"touchstone/suites/wire"
 
-	"github.com/kballard/go-shellquote"
-
 	"touchstone/reports/verdict"
 	"touchstone/suites/api"
 	"touchstone/suites/process"
@@ -31,14 +29,7 @@ func (t *Target) Subject() verdict.Subject {
 
 // configured is what is known of the subject before anything runs.
 func (t *Target) configured() verdict.Subject {
-	worker := "touchstone"
-	switch {
-	case t.Profile.URL != "":
-		worker = t.Profile.URL
-	case len(t.Profile.Command) > 0:
-		worker = shellquote.Join(t.Profile.Command...)
-	}
-	return verdict.Subject{Worker: worker, Dialect: t.Profile.API}
+	return verdict.Subject{Worker: t.Profile.Label(), Dialect: t.Profile.API}
 }
 
 // describe adds what the harness knows, what the system tells, and what the worker says of itself. A model's hash stands there

@@ -52,12 +52,15 @@ func (s Shared) Encode() []byte {
 }
 
 // Prepare builds the bundled worker if it is the subject, starts the subject's shared worker if the harness may, and finds
-// out what it offers. The target is there also where an error is returned, so that a report can name its subject. Close ends
-// the worker.
+// out what it offers. Close ends the worker. Where an error is returned, no worker runs; the target is there all the same, so
+// that a report can name its subject.
 func Prepare(ctx context.Context, profile Profile) (*Target, error) {
 	t := &Target{Profile: profile}
 	t.subject = t.configured()
 	if err := t.begin(ctx); err != nil {
+		if t.worker != nil {
+			t.worker.Kill()
+		}
 		return t, fmt.Errorf("%s: %w", t.subject.Worker, err)
 	}
 	return t, nil

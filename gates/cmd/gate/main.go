@@ -1,4 +1,4 @@
-// Command gate lists the requirements of gates, and verifies, renders and compares their reports.
+// Command gate runs gates and lists their requirements, and verifies, renders and compares their reports.
 package main
 
 import (
@@ -8,24 +8,25 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
-	"touchstone/gates/gate1"
+	"touchstone/gates/catalogue"
+	"touchstone/gates/suite"
 	"touchstone/reports"
 	"touchstone/reports/attest"
+	"touchstone/reports/harmless"
 	"touchstone/reports/requirement"
+	"touchstone/reports/verdict"
+	"touchstone/suites/integration/misbehave"
 )
 
-// registries are those of this harness, by gate.
-var registries = map[string][]byte{"gate1": gate1.Registry}
-
 func main() {
+	misbehave.IfAsked()
 	if err := newCommand().Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "gate:", err)
+		fmt.Fprintln(os.Stderr, "gate:", harmless.Text(err.Error()))
 		os.Exit(1)
 	}
 }
@@ -33,11 +34,11 @@ func main() {
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "gate",
-		Short:         "List the requirements of gates; verify, render and compare their reports",
+		Short:         "Run gates; list their requirements; verify, render and compare their reports",
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(listCommand(), verifyCommand(), renderCommand(), diffCommand(), mergeCommand(), minimiseCommand())
+	root.AddCommand(runCommand(), listCommand(), verifyCommand(), renderCommand(), diffCommand(), teethCommand(), mergeCommand(), minimiseCommand())
 	return root
 }
 
@@ -47,17 +48,10 @@ func listCommand() *cobra.Command {
 		Short: "Print the requirements of every gate, or of those named",
 		RunE: func(command *cobra.Command, names []string) error {
 			if len(names) == 0 {
-				for name := range registries {
-					names = append(names, name)
-				}
-				slices.Sort(names)
+				names = gateNames()
 			}
 			for _, name := range names {
-				text, found := registries[name]
-				if !found {
-					return fmt.Errorf("there is no gate %q", name)
-				}
-				registry, err := requirement.Load(text)
+				_, registry, err := gateNamed(name)
 				if err != nil {
 					return err
 				}
@@ -70,21 +64,43 @@ func listCommand() *cobra.Command {
 	}
 }
 
+// gateNames are the names of all gates.
+func gateNames() []string {
+	var names []string
+	for _, g := range catalogue.Gates {
+		names = append(names, g.Name)
+	}
+	return names
+}
+
+// gateNamed is what the harness knows of a gate, and its registry.
+func gateNamed(name string) (known reports.Known, registry *requirement.Registry, err error) {
+	g, err := suite.Find(catalogue.Gates, name)
+	if err != nil {
+		return known, nil, err
+	}
+	if known, err = g.Known(); err == nil {
+		registry, err = requirement.Load(known.Registry)
+	}
+	return known, registry, err
+}
+
 func list(out io.Writer, registry *requirement.Registry) error {
 	fmt.Fprintf(out, "%s %s, registry %s (sha256 %.12s), %d requirements\n\n", registry.Gate, registry.Title, registry.Version, registry.SHA256, len(registry.Rows))
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(table, "ID\tLEVEL\tLAYER\tREQUIREMENT\tNEEDS\tFAULTS THAT MUST TURN IT RED")
+	fmt.Fprintln(table, "ID\tLEVEL\tLAYER\tREQUIREMENT\tNEEDS\tCLAIMS\tFAULTS THAT MUST TURN IT RED")
 	for _, row := range registry.Rows {
-		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", row.ID, row.Level, row.Layer, row.Title, strings.Join(row.Needs, " "), strings.Join(row.Faults, " "))
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", row.ID, row.Level, row.Layer, row.Title,
+			strings.Join(row.Needs, " "), strings.Join(row.Claims, " "), strings.Join(row.Faults, " "))
 		if row.Waiver != nil {
-			fmt.Fprintf(table, "\t\t\twaived by %s until %s: %s\t\t\n", row.Waiver.Owner, row.Waiver.Expires, row.Waiver.Reason)
+			fmt.Fprintf(table, "\t\t\twaived by %s until %s: %s\t\t\t\n", row.Waiver.Owner, row.Waiver.Expires, row.Waiver.Reason)
 		}
 	}
 	return table.Flush()
 }
 
 type verifyFlags struct {
-	key, registry, worker, model, notBefore string
+	key, registry, teeth, worker, model, notBefore string
 }
 
 func verifyCommand() *cobra.Command {
@@ -95,8 +111,8 @@ func verifyCommand() *cobra.Command {
 		Long: `Computes the report in DIR again from what ran (ginkgo.json), what had to run (registry.yaml), the subject
 (run.json) and the evidence, compares every file with it, and says each difference. Exits 1 on any.
 
-Without --key a report that was made up whole, without a contradiction, is accepted: only a signature says
-who made a report.`,
+Without --key an unsigned report that was made up whole, without a contradiction, is accepted: only a signature says
+who made a report. A signed report needs --key.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			options, err := flags.options()
@@ -108,6 +124,7 @@ who made a report.`,
 	}
 	command.Flags().StringVar(&flags.key, "key", "", "file with the public ed25519 key (PEM) that must have signed the report")
 	command.Flags().StringVar(&flags.registry, "registry", "", "file with the registry to compare with, for a gate that this harness does not have")
+	command.Flags().StringVar(&flags.teeth, "teeth", "", "file of faults that the report was made with, where that is not this harness's own")
 	command.Flags().StringVar(&flags.worker, "worker", "", "file of the worker that must have been tested")
 	command.Flags().StringVar(&flags.model, "model", "", "file of the model that must have been used")
 	command.Flags().StringVar(&flags.notBefore, "not-before", "", "time (RFC 3339) or date before which the run must not have started")
@@ -115,7 +132,12 @@ who made a report.`,
 }
 
 func (f verifyFlags) options() (options reports.VerifyOptions, err error) {
-	options.Registries = registries
+	options.Gates = map[string]reports.Known{}
+	for _, g := range catalogue.Gates {
+		if options.Gates[g.Name], err = g.Known(); err != nil {
+			return options, err
+		}
+	}
 	if f.registry != "" {
 		text, err := os.ReadFile(f.registry)
 		if err != nil {
@@ -125,7 +147,21 @@ func (f verifyFlags) options() (options reports.VerifyOptions, err error) {
 		if err != nil {
 			return options, fmt.Errorf("%s: %w", f.registry, err)
 		}
-		options.Registries = map[string][]byte{registry.Gate: text}
+		options.Gates = map[string]reports.Known{registry.Gate: {Registry: text}}
+	}
+	if f.teeth != "" {
+		text, err := os.ReadFile(f.teeth)
+		if err != nil {
+			return options, err
+		}
+		teeth, err := verdict.ReadTeeth(text)
+		if err != nil {
+			return options, fmt.Errorf("%s: %w", f.teeth, err)
+		}
+		for name, known := range options.Gates {
+			known.Teeth = teeth
+			options.Gates[name] = known
+		}
 	}
 	if f.key != "" {
 		text, err := os.ReadFile(f.key)
@@ -182,11 +218,8 @@ func verify(out io.Writer, dir string, options reports.VerifyOptions) error {
 		return errors.New("the report is refused")
 	}
 	signature := "not signed: it agrees with itself, which does not say who made it"
-	switch {
-	case options.Key != nil:
+	if verification.Signed {
 		signature = "signed by the given key"
-	case verification.Signed:
-		signature = "signed, but not checked: no --key was given"
 	}
 	fmt.Fprintf(out, "ACCEPTED: %s\n%s\n", signature, verification.Report.Result.Line)
 	return nil

@@ -12,7 +12,7 @@ import (
 // sampleDir is the small gate whose reports these tests work on.
 const sampleDir = "../../../reports/gate/testdata/sample"
 
-func gate(t *testing.T, args ...string) (string, error) {
+func execute(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	var out bytes.Buffer
 	command := newCommand()
@@ -44,11 +44,11 @@ func sample(t *testing.T) func(scenario string) string {
 }
 
 func TestList(t *testing.T) {
-	out, err := gate(t, "list")
-	if err != nil || !strings.Contains(out, "gate1 Foundation, registry 1.0.0") || strings.Count(out, "  MUST   ") != 27 {
+	out, err := execute(t, "list")
+	if err != nil || !strings.Contains(out, "gate1 Foundation, registry 1.0.0") || strings.Count(out, "  MUST   ") < 27 {
 		t.Fatalf("gate list: %v\n%s", err, out)
 	}
-	if _, err := gate(t, "list", "gate9"); err == nil || err.Error() != `there is no gate "gate9"` {
+	if _, err := execute(t, "list", "gate9"); err == nil || err.Error() != `there is no gate "gate9"; there are [gate1 openai]` {
 		t.Fatalf("an unknown gate gives %v", err)
 	}
 }
@@ -59,19 +59,19 @@ func TestReports(t *testing.T) {
 	registry := filepath.Join(sampleDir, "sample.yaml")
 
 	t.Run("verify accepts an untouched report", func(t *testing.T) {
-		out, err := gate(t, "verify", passing, "--registry", registry)
+		out, err := execute(t, "verify", passing, "--registry", registry)
 		if err != nil || !strings.HasPrefix(out, "ACCEPTED: not signed") || !strings.Contains(out, "\nPASS 3/3 · worker sample") {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	})
 	t.Run("verify refuses a gate it does not know", func(t *testing.T) {
-		out, err := gate(t, "verify", passing)
+		out, err := execute(t, "verify", passing)
 		if err == nil || !strings.Contains(out, `this harness has no gate "sample"`) {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	})
 	t.Run("verify refuses another worker and an older run", func(t *testing.T) {
-		out, err := gate(t, "verify", passing, "--registry", registry, "--worker", registry, "--not-before", "2999-01-01")
+		out, err := execute(t, "verify", passing, "--registry", registry, "--worker", registry, "--not-before", "2999-01-01")
 		if err == nil || !strings.HasPrefix(out, "REFUSED: 2 differences") || !strings.Contains(out, "another worker was tested") ||
 			!strings.Contains(out, "the run is too old") {
 			t.Fatalf("%v\n%s", err, out)
@@ -80,7 +80,7 @@ func TestReports(t *testing.T) {
 	t.Run("verify says what is wrong with its flags", func(t *testing.T) {
 		for flag, want := range map[string]string{"--not-before=soon": "want a time such as", "--key=" + registry: "want an ed25519 key in PEM",
 			"--registry=nowhere.yaml": "no such file", "--worker=nowhere": "no such file"} {
-			if _, err := gate(t, "verify", passing, flag); err == nil || !strings.Contains(err.Error(), want) {
+			if _, err := execute(t, "verify", passing, flag); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s gives %v, want %q", flag, err, want)
 			}
 		}
@@ -91,23 +91,23 @@ func TestReports(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out, err := gate(t, "render", failing, "--format", format); err != nil || out != string(want) {
+			if out, err := execute(t, "render", failing, "--format", format); err != nil || out != string(want) {
 				t.Errorf("%s: %v, or the output differs from %s", format, err, file)
 			}
 		}
 	})
 	t.Run("diff names what changed", func(t *testing.T) {
-		out, err := gate(t, "diff", passing, failing)
+		out, err := execute(t, "diff", passing, failing)
 		if err != nil || !strings.Contains(out, "PASS 3/3 → FAIL 2/3") || !strings.Contains(out, "HTTP-01  PASSED → FAILED: failed: the answer") {
 			t.Fatalf("%v\n%s", err, out)
 		}
-		if out, err := gate(t, "diff", passing, passing); err != nil || !strings.Contains(out, "nothing changed") {
+		if out, err := execute(t, "diff", passing, passing); err != nil || !strings.Contains(out, "nothing changed") {
 			t.Fatalf("%v\n%s", err, out)
 		}
 	})
 	t.Run("a folder that is no report is one clear error", func(t *testing.T) {
 		for _, args := range [][]string{{"verify", "/nowhere"}, {"render", t.TempDir()}, {"diff", passing, t.TempDir()}} {
-			if _, err := gate(t, args...); err == nil || strings.Contains(err.Error(), "\n") {
+			if _, err := execute(t, args...); err == nil || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%v gives %v", args, err)
 			}
 		}

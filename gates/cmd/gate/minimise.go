@@ -29,7 +29,11 @@ until it diverges, by default as often as shows the failure rate that the ledger
 The subject is given as for the soak.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
-			config, err := configured()
+			folder, err := os.Getwd()
+			if err != nil {
+				return err
+			}
+			profile, err := configured(folder)
 			if err != nil {
 				return err
 			}
@@ -47,7 +51,7 @@ The subject is given as for the soak.`,
 			}
 			ctx, stop := signal.NotifyContext(command.Context(), os.Interrupt, syscall.SIGTERM)
 			defer stop()
-			return minimise(ctx, command.OutOrStdout(), config, &ledger, run, repeats)
+			return minimise(ctx, command.OutOrStdout(), profile, &ledger, run, repeats)
 		},
 	}
 	command.Flags().IntVar(&index, "run", -1, "index of the run (default: the first that diverged)")
@@ -70,8 +74,8 @@ func diverged(ledger *soak.Contents, index int) (soak.Run, error) {
 	return soak.Run{}, fmt.Errorf("the ledger has no run %d", index)
 }
 
-func minimise(ctx context.Context, out io.Writer, config target.Config, ledger *soak.Contents, run soak.Run, repeats int) (err error) {
-	subject, err := target.Prepare(ctx, config)
+func minimise(ctx context.Context, out io.Writer, profile target.Profile, ledger *soak.Contents, run soak.Run, repeats int) (err error) {
+	subject, err := target.Prepare(ctx, profile)
 	if err != nil {
 		return err
 	}

@@ -15,13 +15,13 @@ const Registry = `gate: sample
 title: Sample <of all states>
 version: 1.0.0
 rows:
-  - {id: HTTP-01, layer: HTTP, title: Answers, level: MUST, since: 1.0.0, needs: [http], faults: [no-answer, late-answer], proof: It answers.}
-  - {id: HTTP-02, layer: HTTP, title: Streams | one by one, level: MUST, since: 1.0.0, needs: [http], faults: [buffered], proof: It streams.}
-  - {id: CUDA-01, layer: CUDA, title: Finds its device, level: MUST, since: 1.0.0, needs: [cuda-device], faults: [no-device], proof: It finds the device.}
-  - {id: KRN-01, layer: Kernels, title: Multiplies, level: MUST, since: 1.0.0, needs: [native], faults: [transposed], proof: It multiplies.}
-  - {id: KRN-02, layer: Kernels, title: Adds, level: SHOULD, since: 1.0.0, needs: [native], faults: [off-by-one], proof: It adds.,
+  - {id: HTTP-01, layer: HTTP, title: Answers, level: MUST, since: 1.0.0, needs: [http], claims: [http.01], faults: [no-answer, late-answer], proof: It answers.}
+  - {id: HTTP-02, layer: HTTP, title: Streams | one by one, level: MUST, since: 1.0.0, needs: [http], claims: [http.02], faults: [buffered], proof: It streams.}
+  - {id: CUDA-01, layer: CUDA, title: Finds its device, level: MUST, since: 1.0.0, needs: [cuda-device], claims: [cuda.01], faults: [no-device], proof: It finds the device.}
+  - {id: KRN-01, layer: Kernels, title: Multiplies, level: MUST, since: 1.0.0, needs: [native], claims: [krn.01], faults: [transposed], proof: It multiplies.}
+  - {id: KRN-02, layer: Kernels, title: Adds, level: SHOULD, since: 1.0.0, needs: [native], claims: [krn.02], faults: [off-by-one], proof: It adds.,
      waiver: {owner: Kim, reason: rounding under review, expires: 2030-01-31}}
-  - {id: INT-01, layer: Integration, title: Survives, level: MUST, since: 1.0.0, needs: [http], faults: [dies], proof: It survives.}
+  - {id: INT-01, layer: Integration, title: Survives, level: MUST, since: 1.0.0, needs: [http], claims: [int.01], faults: [dies], proof: It survives.}
 `
 
 // Ginkgo is the report of a run of the sample.
@@ -79,13 +79,16 @@ func Entries(record func(*Recorder)) types.ReportEntries {
 	return all
 }
 
+// sources stands for the digest of the sample's sources.
+const sources = "d1735750d1735750d1735750d1735750d1735750d1735750d1735750d1735750"
+
 // Options are those of the sample's run.
 func Options() verdict.Options {
 	options := verdict.Options{
-		Package: "./gates/sample",
+		Rerun: "go tool ginkgo run --focus={focus} ./gates/sample", SourcesSHA256: sources,
 		Subject: verdict.Subject{Worker: "touchstone", WorkerVersion: "1.0.0", WorkerSHA256: evidence.Digest([]byte("worker")), Device: "cpu",
 			Simulated: true, Model: "haiku", ModelSHA256: evidence.Digest([]byte("model")), HarnessVersion: "1.0.0"},
-		Teeth: &verdict.Teeth{HarnessVersion: "1.0.0", Rows: map[string]verdict.TeethRow{"HTTP-01": {Killed: []string{"no-answer"}, Survived: []string{"late-answer"}}}},
+		Teeth: &verdict.Teeth{SourcesSHA256: sources, Rows: map[string]verdict.TeethRow{"HTTP-01": {Killed: []string{"no-answer"}, Survived: []string{"late-answer"}}}},
 	}
 	for _, spec := range Ginkgo().SpecReports {
 		options.Plan = append(options.Plan, verdict.PlannedSpec{Row: spec.LeafNodeLabels[0], Text: spec.FullText()})

@@ -23,20 +23,41 @@ var registry []byte
 
 var scenario = os.Getenv("SCENARIO")
 
+// hostile is what a subject writes that wants to be more than text.
+const hostile = "\x1b[31m\r\n::stop-commands::x\n  ::error::y\n##[error]z\u202e<script>a</script> | ![i](http://i) [l](http://l) `t` www.x.y a@b.c"
+
 func TestSample(t *testing.T) {
 	gate.Run(t, gate.Gate{
 		Registry:  registry,
-		Package:   "./gates/sample",
+		Tree:      tree(),
+		Rerun:     gate.GinkgoRerun("./gates/sample", "--url", "http://me:hunter2@host"),
 		ReportDir: "reports/out/sample",
 		Subject: func() verdict.Subject {
 			late.Wait()
 			if scenario == "subject panics" {
 				panic("no worker")
 			}
+			if scenario == "hostile" {
+				return verdict.Subject{Worker: hostile, WorkerVersion: hostile, Device: hostile, Model: hostile, Capabilities: hostile}
+			}
+			if scenario == "setup fails" {
+				return verdict.Subject{}
+			}
 			return verdict.Subject{Worker: "sample", WorkerVersion: "1.0.0", WorkerSHA256: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", Device: "cpu", Model: "tiny"}
 		},
-		KnownFaults: []string{"no-answer", "wrong-answer", "slow-answer"},
+		Configured:    "http://host",
+		Secrets:       []string{"hunter2", `sk-"1`},
+		SourcesSHA256: "5a5a",
 	})
+}
+
+// tree names the tree of specs: some scenarios add one.
+func tree() string {
+	switch scenario {
+	case "pending", "programmatic focus", "must pass repeatedly":
+		return scenario
+	}
+	return ""
 }
 
 var _ = BeforeSuite(func() {
@@ -54,7 +75,7 @@ var _ = AfterSuite(func() {
 var late sync.WaitGroup
 
 var _ = Describe("sample", func() {
-	It("answers", requirement.ID("HTTP-01"), func() {
+	It("answers", requirement.Claim("answer.given"), func() {
 		late.Wait()
 		switch scenario {
 		case "all skipped":
@@ -63,6 +84,18 @@ var _ = Describe("sample", func() {
 			Expect(41).To(Equal(42), "the answer")
 		case "panics":
 			panic("boom")
+		case "hostile":
+			evidence.Observe(hostile, hostile, hostile)
+			evidence.Attach(hostile, "text/plain", []byte(hostile))
+			Expect(hostile).To(Equal("an answer"), hostile)
+		case "secrets":
+			header := map[string][]string{"Authorization": {"Bearer another"}, "X-Echo": {`sk-"1`}}
+			evidence.Transcript("ask", evidence.Exchange{Method: "GET", URL: "http://me:another@host", RequestHeader: header, ResponseBody: `{"key": "sk-\"1"}`})
+			evidence.Attach("log", "text/plain", []byte(`started with sk-"1`))
+			evidence.Observe("log", map[string]string{`sk-"1`: "hunter2"}, "")
+			Expect(`sk-"1`).To(BeEmpty())
+		case "beyond the bound":
+			evidence.KernelError("gemm", "q4_0", "avx2", 64, 1.5, "row 0 column 1")
 		}
 		evidence.Observe("answer", 42, "")
 		evidence.Transcript("ask", evidence.Exchange{Method: "GET", URL: "/answer", Status: 200, ElapsedMS: 5,
@@ -71,32 +104,34 @@ var _ = Describe("sample", func() {
 		evidence.KernelError("gemm", "q8_0", "avx2", 64, 0.25, "row 0 column 1")
 	})
 
-	It("answers twice", requirement.ID("HTTP-02"), spec2)
+	It("answers twice", requirement.Claim("answer.twice"), spec2)
 
-	It("answers fast", requirement.ID("KRN-01"), func() {
+	It("answers fast", requirement.Claim("answer.fast"), func() {
 		late.Wait()
 		switch scenario {
 		case "all skipped", "one skipped":
 			Skip("needs a CUDA device")
 		case "should fails":
 			Fail("too slow")
+		case "a part missing":
+			evidence.NotRun("on a device", "needs a CUDA device")
 		}
 		evidence.Observe("time", 3, "ms")
 	})
 
 	switch scenario {
 	case "unknown id":
-		It("is odd", requirement.ID("HTTP-99"), func() {})
+		It("is odd", requirement.Claim("answer.odd"), func() {})
 	case "no id":
 		It("is a stray", func() {})
 	case "flake attempts":
-		It("is flaky", requirement.ID("HTTP-01"), FlakeAttempts(3), func() {})
+		It("is flaky", requirement.Claim("answer.given"), FlakeAttempts(3), func() {})
 	case "programmatic focus":
-		FIt("is focused", requirement.ID("HTTP-01"), func() { evidence.Observe("n", 1, "") }) //nolint:ginkgolinter // the mistake is the point
+		FIt("is focused", requirement.Claim("answer.given"), func() { evidence.Observe("n", 1, "") }) //nolint:ginkgolinter // the mistake is the point
 	case "pending":
-		PIt("is pending", requirement.ID("HTTP-01"), func() {})
+		PIt("is pending", requirement.Claim("answer.given"), func() {})
 	case "must pass repeatedly":
-		It("is repeated", requirement.ID("HTTP-01"), MustPassRepeatedly(2), func() { evidence.Observe("n", 1, "") })
+		It("is repeated", requirement.Claim("answer.given"), MustPassRepeatedly(2), func() { evidence.Observe("n", 1, "") })
 	}
 })
 

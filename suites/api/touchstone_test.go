@@ -1,4 +1,4 @@
-package wire_test
+package api_test
 
 import (
 	"fmt"
@@ -35,14 +35,14 @@ func serve(contentType string, parts ...string) *wire.Client {
 		}
 	}))
 	DeferCleanup(server.Close)
-	client := wire.NewClient(server.URL)
+	client := wire.NewClient(server.URL, nil)
 	DeferCleanup(client.Close)
 	return client
 }
 
 var _ = Describe("a stream", func() {
 	It("is read as a client reads it, and kept byte by byte", SpecTimeout(10*time.Second), func(ctx SpecContext) {
-		stream, err := serve("text/event-stream", started, first, ": hello\n\n", second, end).Execute(ctx, api.Generate("a", 2))
+		stream, err := api.Execute(ctx, serve("text/event-stream", started, first, ": hello\n\n", second, end), api.Generate("a", 2))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(stream).To(matchers.BeWellFormedSSE())
 		Expect(string(stream.Raw())).To(Equal(started + first + ": hello\n\n" + second + end))
@@ -50,13 +50,13 @@ var _ = Describe("a stream", func() {
 		Expect(err).NotTo(HaveOccurred())
 		Expect(generation.Text()).To(Equal("ab"))
 		Expect(generation.IDs()).To(matchers.MatchTokens([]int32{5, 6}))
-		Expect(stream.Header.Get("X-Agent")).To(HavePrefix("touchstone-gate/"))
+		Expect(stream.Header.Get("X-Agent")).To(HavePrefix("Go-http-client/"), "nothing in a request names the harness")
 		Expect(stream.Exchange().Events).To(HaveLen(4))
 	})
 
 	DescribeTable("is not well-formed",
 		func(ctx SpecContext, problem, contentType string, parts ...string) {
-			stream, err := serve(contentType, parts...).Execute(ctx, api.Generate("a", 2))
+			stream, err := api.Execute(ctx, serve(contentType, parts...), api.Generate("a", 2))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(api.StreamProblem(stream)).To(ContainSubstring(problem))
 			matcher := matchers.BeWellFormedSSE()
