@@ -47,8 +47,17 @@ asan: ## The native tests and the FFI and kernel specs under AddressSanitizer
 	GATE_REPORT_DIR=$(CURDIR)/reports/out/asan $(GO) test -asan -timeout 30m ./gates/gate1 -ginkgo.label-filter='/^(FFI|KRN|KV)-/'
 
 .PHONY: teeth
-teeth: ## Play every fault against Gate 1; matrix in reports/out/teeth/
+teeth: ## Play every fault against Gate 1; matrix in reports/out/teeth/, its outcome also in gates/gate1/teeth.json
 	TEETH=all $(GO) tool ginkgo run -p ./gates/teeth
+	cp reports/out/teeth/teeth.json gates/gate1/teeth.json
+
+.PHONY: check-teeth
+check-teeth: ## Fail if specs, faults or registry have changed since the faults were played
+	$(GO) run ./gates/cmd/gate teeth
+
+.PHONY: plan
+plan: ## Write the list of Gate 1's specs anew, after specs were added or renamed
+	for dialect in touchstone openai; do GATE_PLAN=$(CURDIR)/gates/gate1/plan.txt GATE_DIALECT=$$dialect $(GO) test ./gates/gate1 -run TestGate1 -count=1 || exit; done
 
 # Models of the size of Qwen2.5-0.5B with random weights, for measuring speed.
 build/models/%.gguf:

@@ -33,7 +33,7 @@ func Changes(before, after verdict.Result) []Change {
 	old, now := reflect.ValueOf(before.Subject), reflect.ValueOf(after.Subject)
 	for i := range old.NumField() {
 		if a, b := old.Field(i).Interface(), now.Field(i).Interface(); a != b {
-			add("subject", "%s: %v → %v", old.Type().Field(i).Tag.Get("json"), a, b)
+			add("subject", "%s: %s → %s", old.Type().Field(i).Tag.Get("json"), show(a), show(b))
 		}
 	}
 	if before.Verdict != after.Verdict || before.Counts != after.Counts {

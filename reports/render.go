@@ -53,6 +53,7 @@ func (r *Report) Render() (map[string][]byte, error) {
 		return nil, err
 	}
 	files[AttestationFile] = attestation
+	files[ManifestFile] = manifest(files)
 	return files, nil
 }
 
@@ -64,12 +65,12 @@ func (r *Report) attestation(files map[string][]byte) ([]byte, error) {
 	return attest.Encode(statement, r.Key)
 }
 
-// vouched are the digests of the files an attestation lists: all but itself and those under evidence/,
-// whose names in ginkgo.json are their digests.
+// vouched are the digests of the files an attestation lists: all but itself, the manifest, which names it, and those under
+// evidence/, whose names in ginkgo.json are their digests.
 func vouched(files map[string][]byte) map[string]string {
 	listed := map[string]string{}
 	for name, content := range files {
-		if name != AttestationFile && !strings.HasPrefix(name, evidenceDir+"/") {
+		if name != AttestationFile && name != ManifestFile && !strings.HasPrefix(name, evidenceDir+"/") {
 			listed[name] = evidence.Digest(content)
 		}
 	}

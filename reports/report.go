@@ -14,7 +14,10 @@ import (
 
 	"touchstone/reports/attest"
 	"touchstone/reports/evidence"
+	"touchstone/reports/harmless"
+	"touchstone/reports/internal/strict"
 	"touchstone/reports/requirement"
+	"touchstone/reports/secret"
 	"touchstone/reports/verdict"
 )
 
@@ -51,16 +54,20 @@ type runRecord struct {
 	verdict.Options
 }
 
-// New computes the report of a run from what Ginkgo's ReportAfterSuite received.
-func New(registryYAML []byte, ginkgo types.Report, options verdict.Options) (*Report, error) {
+// New computes the report of a run from what Ginkgo's ReportAfterSuite received. None of the secrets, whole, is in any of
+// its files, nor what the subject's command or URL names as secret.
+func New(registryYAML []byte, ginkgo types.Report, options verdict.Options, secrets ...string) (*Report, error) {
 	registry, err := requirement.Load(registryYAML)
 	if err != nil {
 		return nil, err
 	}
+	harmless.Each(&options, func(text string) string { return secret.Values(text, secrets) })
+	harmless.Each(&options.Subject, secret.Text)
+	options.Rerun = secret.Text(options.Rerun)
 	report := &Report{RegistryYAML: registryYAML, Registry: registry, Options: options, Evidence: map[string][]byte{}}
 	specs := make(types.SpecReports, len(ginkgo.SpecReports))
 	for i, spec := range ginkgo.SpecReports {
-		if specs[i], err = report.detachFiles(spec); err != nil {
+		if specs[i], err = report.detachFiles(spec, secrets); err != nil {
 			return nil, fmt.Errorf("spec %q: %w", spec.FullText(), err)
 		}
 	}
@@ -69,6 +76,7 @@ func New(registryYAML []byte, ginkgo types.Report, options verdict.Options) (*Re
 	if report.GinkgoJSON, err = encodeJSON([]types.Report{ginkgo}); err != nil {
 		return nil, err
 	}
+	report.GinkgoJSON = []byte(secret.Values(string(report.GinkgoJSON), secrets))
 	if report.Ginkgo, err = decodeGinkgo(report.GinkgoJSON); err != nil {
 		return nil, err
 	}
@@ -77,14 +85,14 @@ func New(registryYAML []byte, ginkgo types.Report, options verdict.Options) (*Re
 }
 
 // detachFiles moves the content of a spec's evidence into the report's evidence files.
-func (r *Report) detachFiles(spec types.SpecReport) (types.SpecReport, error) {
+func (r *Report) detachFiles(spec types.SpecReport, secrets []string) (types.SpecReport, error) {
 	entries := make(types.ReportEntries, len(spec.ReportEntries))
 	for i, entry := range spec.ReportEntries {
 		entries[i] = entry
 		if !evidence.IsEvidence(entry) {
 			continue
 		}
-		detached, file, err := evidence.Detach(entry, r.Options.Redacted)
+		detached, file, err := evidence.Detach(entry, r.Options.Redacted, secrets)
 		if err != nil {
 			return spec, err
 		}
@@ -105,7 +113,7 @@ func (r *Report) detachFiles(spec types.SpecReport) (types.SpecReport, error) {
 
 func decodeGinkgo(data []byte) (types.Report, error) {
 	var all []types.Report
-	if err := json.Unmarshal(data, &all); err != nil {
+	if err := strict.Decode(data, &all); err != nil {
 		return types.Report{}, fmt.Errorf("%s is not a Ginkgo report: %w", GinkgoFile, err)
 	}
 	if len(all) != 1 {

@@ -191,7 +191,7 @@ var _ = Describe("checklist.md", func() {
 	It("says the verdict with its subject before anything else", func() {
 		lines := strings.Split(string(render(newSample())["checklist.md"]), "\n")
 		Expect(lines[0]).To(Equal("# sample Sample &lt;of all states&gt; FAIL"))
-		Expect(lines[2]).To(HavePrefix("**FAIL 1/6 · worker touchstone 1.0.0 (sha256 "))
+		Expect(lines[2]).To(HavePrefix("**FAIL 1/6 · worker touchstone (sha256 "))
 	})
 
 	It("shows failures first, with both sides, the first divergence and how to run them again", func() {
@@ -203,7 +203,7 @@ var _ = Describe("checklist.md", func() {
 		Expect(failures).To(ContainSubstring("go tool ginkgo run --focus='sample streams token by token$' ./gates/sample"))
 		Expect(failures).To(ContainSubstring("waived by Kim until 2030-01-31: rounding under review"))
 		Expect(failures).To(ContainSubstring("### ❓ INT-01 Survives: INCONCLUSIVE"))
-		Expect(table).To(ContainSubstring("| ✅ | HTTP-01 | Answers | PASSED | p99 3.25 ms · text &lt;b&gt;&amp; \\| \\`tick\\` · execute: 200, 10 events in 100 ms | 1/2 faults | 1.5 s |"))
+		Expect(table).To(ContainSubstring("| ✅ | HTTP-01 | Answers | PASSED | p99 3.25 ms · text \"&lt;b&gt;&amp; \\| \\`tick\\`\" · execute: 200, 10 events in 100 ms | 1/2 faults | 1.5 s |"))
 		Expect(table).To(ContainSubstring("| ⚪ | CUDA-01 | Finds its device | NOT RUN | needs a CUDA device |"))
 	})
 
@@ -222,9 +222,11 @@ var _ = Describe("Write", func() {
 		dir := filepath.Join(GinkgoT().TempDir(), "new", "out")
 		report := newSample()
 		Expect(reports.Write(dir, report)).To(Succeed())
-		Expect(os.WriteFile(filepath.Join(dir, "evidence", "stale.json"), nil, 0o644)).To(Succeed())
+		report.Evidence["evidence/HTTP-01/stale.json"] = nil
 		Expect(reports.Write(dir, report)).To(Succeed())
-		Expect(filepath.Join(dir, "evidence", "stale.json")).NotTo(BeAnExistingFile())
+		delete(report.Evidence, "evidence/HTTP-01/stale.json")
+		Expect(reports.Write(dir, report)).To(Succeed())
+		Expect(filepath.Join(dir, "evidence", "HTTP-01", "stale.json")).NotTo(BeAnExistingFile())
 		for name, content := range render(report) {
 			Expect(os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))).To(Equal(content), name)
 		}
@@ -237,6 +239,35 @@ var _ = Describe("Write", func() {
 		Expect(reports.Write(dir, newSample())).To(MatchError(ContainSubstring("holds files but no report")))
 		Expect(filepath.Join(dir, "thesis.txt")).To(BeAnExistingFile())
 	})
+
+	It("follows a link to the folder it writes", func() {
+		parent := GinkgoT().TempDir()
+		link := filepath.Join(parent, "link")
+		Expect(os.Mkdir(filepath.Join(parent, "out"), 0o755)).To(Succeed())
+		Expect(os.Symlink("out", link)).To(Succeed())
+		for range 2 {
+			Expect(reports.Write(link, newSample())).To(Succeed())
+		}
+		Expect(os.Readlink(link)).To(Equal("out"))
+		Expect(filepath.Join(parent, "out", "report.json")).To(BeAnExistingFile())
+	})
+
+	DescribeTable("leaves a folder untouched that holds, beside a report,",
+		func(name string) {
+			dir := filepath.Join(GinkgoT().TempDir(), "out")
+			Expect(reports.Write(dir, newSample())).To(Succeed())
+			if strings.HasSuffix(name, "/") {
+				Expect(os.MkdirAll(filepath.Join(dir, name), 0o755)).To(Succeed())
+			} else {
+				Expect(os.WriteFile(filepath.Join(dir, name), []byte("mine"), 0o644)).To(Succeed())
+			}
+			Expect(reports.Write(dir, newSample())).To(MatchError(ContainSubstring("which no gate wrote")))
+			Expect(reports.Clear(dir)).To(MatchError(ContainSubstring("which no gate wrote")))
+			Expect(filepath.Join(dir, name)).To(Or(BeAnExistingFile(), BeADirectory()))
+			Expect(filepath.Join(dir, "report.json")).To(BeAnExistingFile())
+		},
+		Entry("a file", "thesis.txt"), Entry("a hidden file", ".git"), Entry("a file among the evidence", "evidence/HTTP-01/thesis.txt"),
+		Entry("an empty folder", "photos/"))
 
 	It("leaves nothing behind when it fails half-way", func() {
 		parent := GinkgoT().TempDir()

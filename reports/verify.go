@@ -8,29 +8,43 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/onsi/ginkgo/v2/types"
+
 	"touchstone/reports/attest"
 	"touchstone/reports/evidence"
+	"touchstone/reports/harmless"
+	"touchstone/reports/internal/strict"
 	"touchstone/reports/requirement"
 	"touchstone/reports/verdict"
 )
 
 // VerifyOptions is what the verifier knows that the report does not say about itself.
 type VerifyOptions struct {
-	Registries   map[string][]byte // the YAML of the registries this harness knows, by gate
-	Key          *attest.Key       // who must have signed; nil accepts unsigned reports
-	WorkerSHA256 string            // of the worker that must have been tested; empty accepts any
-	ModelSHA256  string            // of the model that must have been used; empty accepts any
-	NotBefore    time.Time         // the run must not have started earlier; zero accepts any
+	Gates        map[string]Known // what this harness knows of its gates, by name
+	Key          *attest.Key      // who must have signed; nil accepts unsigned reports, and no others
+	WorkerSHA256 string           // of the worker that must have been tested; empty accepts any
+	ModelSHA256  string           // of the model that must have been used; empty accepts any
+	NotBefore    time.Time        // the run must not have started earlier; zero accepts any
+	Now          time.Time        // the verifier's clock, which no run may be ahead of; zero is the system's
+}
+
+// Known is what a harness knows of one of its gates, and what a report of that gate has to agree with.
+type Known struct {
+	Registry      []byte         // the YAML of the registry
+	Plans         verdict.Plans  // its trees of specs; nil where they are not known, as for a registry that a user gave
+	SourcesSHA256 string         // as verdict.SourcesDigest gives it; empty accepts any
+	Teeth         *verdict.Teeth // the only outcome of faults that a report may count; nil accepts none
 }
 
 // Verification is the outcome of verifying a report.
 type Verification struct {
 	Report      *Report  // computed again from the truths; nil when they could not be read
-	Signed      bool     // a signature is there; it was checked only where a key was given
+	Signed      bool     // by the key that was given
 	Differences []string // what does not agree, each with its file; empty when the report is accepted
 }
 
@@ -50,16 +64,25 @@ func Verify(dir string, options VerifyOptions) (*Verification, error) {
 	report, err := load(files)
 	if err != nil {
 		verification.differ("%v", err)
-		return verification, nil
+		return verification.harmless(), nil
+	}
+	if options.Now.IsZero() {
+		options.Now = time.Now()
 	}
 	verification.Report = report
-	verification.checkRegistry(options)
+	verification.checkGate(options.Gates)
 	verification.checkExpectations(options)
-	verification.Differences = append(verification.Differences, inconsistencies(report.Ginkgo, report.Options)...)
+	verification.Differences = append(verification.Differences, inconsistencies(report, options.Now)...)
 	verification.checkEvidence()
 	verification.checkAttestation(files, options.Key)
 	verification.checkDerived(files)
-	return verification, nil
+	return verification.harmless(), nil
+}
+
+// harmless is the verification without what a doctored report could do to a terminal.
+func (v *Verification) harmless() *Verification {
+	harmless.Each(&v.Differences, harmless.Line)
+	return v
 }
 
 // readFiles returns every file under dir by its slash-separated path.
@@ -101,7 +124,7 @@ func Read(dir string) (*Report, error) {
 
 func load(files map[string][]byte) (*Report, error) {
 	var missing []string
-	for _, name := range []string{GinkgoFile, RegistryFile, RunFile, ReportFile, ChecklistFile, JUnitFile, HTMLFile, AttestationFile} {
+	for _, name := range []string{GinkgoFile, RegistryFile, RunFile, ReportFile, ChecklistFile, JUnitFile, HTMLFile, AttestationFile, ManifestFile} {
 		if _, found := files[name]; !found {
 			missing = append(missing, name)
 		}
@@ -136,6 +159,9 @@ func decodeRun(data []byte) (runRecord, error) {
 		SchemaVersion int             `json:"schemaVersion"`
 		Subject       verdict.Subject `json:"subject"`
 	}
+	if err := strict.Check(data); err != nil {
+		return runRecord{}, fmt.Errorf("%s: %w", RunFile, err)
+	}
 	if err := json.Unmarshal(data, &version); err != nil {
 		return runRecord{}, fmt.Errorf("%s: %w", RunFile, err)
 	}
@@ -144,22 +170,36 @@ func decodeRun(data []byte) (runRecord, error) {
 			RunFile, version.Subject.HarnessVersion, version.SchemaVersion, HarnessVersion, SchemaVersion)
 	}
 	var run runRecord
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&run); err != nil {
+	if err := strict.Decode(data, &run); err != nil {
 		return runRecord{}, fmt.Errorf("%s: %w", RunFile, err)
 	}
 	return run, nil
 }
 
-func (v *Verification) checkRegistry(options VerifyOptions) {
-	recorded := v.Report.Registry
-	known, found := options.Registries[recorded.Gate]
-	switch {
-	case !found:
+// checkGate compares the report with what this harness knows of its gate.
+func (v *Verification) checkGate(gates map[string]Known) {
+	recorded, options := v.Report.Registry, v.Report.Options
+	known, found := gates[recorded.Gate]
+	if !found {
 		v.differ("%s: this harness has no gate %q to compare it with", RegistryFile, recorded.Gate)
-	case evidence.Digest(known) != recorded.SHA256:
-		v.differ("%s: it is not the registry of this harness: sha256 %.12s, want %.12s", RegistryFile, recorded.SHA256, evidence.Digest(known))
+		return
+	}
+	if digest := evidence.Digest(known.Registry); digest != recorded.SHA256 {
+		v.differ("%s: it is not the registry of this harness: sha256 %.12s, want %.12s", RegistryFile, recorded.SHA256, digest)
+	}
+	if known.Plans != nil {
+		if err := known.Plans.Compare(options.Tree, options.Plan); err != nil {
+			for line := range strings.Lines(err.Error()) {
+				v.differ("%s: %s", RunFile, strings.TrimSpace(line))
+			}
+		}
+	}
+	if known.SourcesSHA256 != "" && known.SourcesSHA256 != options.SourcesSHA256 {
+		v.differ("%s: it was made by other specs, faults or registry than this harness has: sha256 %.12s, want %.12s",
+			RunFile, options.SourcesSHA256, known.SourcesSHA256)
+	}
+	if v.Report.Result.TeethMeasured && !reflect.DeepEqual(options.Teeth, known.Teeth) {
+		v.differ("%s: the outcome of the faults is not that of this harness: give the file that it was taken from with --teeth", RunFile)
 	}
 }
 
@@ -181,17 +221,21 @@ func (v *Verification) checkExpectations(options VerifyOptions) {
 // that no spec named.
 func (v *Verification) checkEvidence() {
 	named := map[string]bool{}
-	for _, row := range v.Report.Result.Rows {
-		for _, spec := range row.Specs {
-			for _, entry := range spec.Evidence {
+	for _, spec := range v.Report.Ginkgo.SpecReports.WithLeafNodeType(types.NodeTypeIt) {
+		entries, err := evidence.FromReport(spec.ReportEntries)
+		if err != nil {
+			continue // the spec is INCONCLUSIVE over it
+		}
+		for _, entry := range entries {
+			for _, id := range requirement.IDs(spec.Labels()) {
 				if entry.File == nil {
 					continue
 				}
-				path := evidence.Path(row.ID, *entry.File)
+				path := evidence.Path(id, *entry.File)
 				named[path] = true
 				content, found := v.Report.Evidence[path]
 				if !found {
-					v.differ("%s: it is missing, but spec %q recorded it as %q", path, spec.Text, entry.Name)
+					v.differ("%s: it is missing, but spec %q recorded it as %q", path, spec.FullText(), entry.Name)
 					continue
 				}
 				if err := entry.Check(content); err != nil {

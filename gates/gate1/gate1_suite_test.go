@@ -42,10 +42,37 @@ func TestGate1(t *testing.T) {
 	if config.ReportDir != "" {
 		t.Setenv("GATE_REPORT_DIR", config.ReportDir) // the flag wins over the environment
 	}
+	known, err := gate1.Known()
+	if err != nil {
+		t.Fatal(err)
+	}
 	gate.Run(t, gate.Gate{
-		Registry: gate1.Registry, Package: "./gates/gate1", ReportDir: filepath.Join(target.Root(), "reports", "out", "gate1"),
-		KnownFaults: saboteurs.All(), Subject: func() verdict.Subject { return subject.Subject() },
+		Registry: known.Registry, Plans: known.Plans, Tree: config.Dialect, SourcesSHA256: known.SourcesSHA256, Teeth: gate1.Teeth,
+		Rerun: gate.GinkgoRerun("./gates/gate1", settings(config)...), ReportDir: filepath.Join(target.Root(), "reports", "out", "gate1"),
+		KnownFaults: saboteurs.Names(), Subject: func() verdict.Subject { return subject.Subject() }, Configured: configuredName(config),
 	})
+}
+
+// settings are the flags that point a run at the same subject again.
+func settings(c target.Config) []string {
+	var flags []string
+	for _, setting := range []struct{ flag, value, otherwise string }{
+		{"--worker-url", c.WorkerURL, ""}, {"--worker-cmd", c.WorkerCmd, ""}, {"--native-lib", c.NativeLib, ""}, {"--device", c.Device, "auto"},
+		{"--dialect", c.Dialect, target.DialectTouchstone}, {"--model", c.Model, filepath.Join(target.Root(), "fixtures", "models", "haiku.gguf")},
+	} {
+		if setting.value != setting.otherwise {
+			flags = append(flags, setting.flag, setting.value)
+		}
+	}
+	return flags
+}
+
+// configuredName names the subject before anything is known of it.
+func configuredName(c target.Config) string {
+	if c.Bundled() {
+		return "touchstone"
+	}
+	return c.WorkerURL + c.WorkerCmd
 }
 
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {

@@ -25,11 +25,10 @@ type Trial struct {
 
 // Plan lists the trials of a registry in its order. A fault that no saboteur implements is an error.
 func Plan(registry *requirement.Registry) ([]Trial, error) {
-	known := saboteurs.All()
 	var trials []Trial
 	for _, row := range registry.Rows {
 		for _, fault := range row.Faults {
-			if !slices.Contains(known, fault) {
+			if _, known := saboteurs.Find(fault); !known {
 				return nil, fmt.Errorf("%s names the fault %q, which no saboteur implements", row.ID, fault)
 			}
 			trials = append(trials, Trial{Fault: fault, Row: row.ID, Layer: row.Layer, Native: slices.Contains(row.Needs, string(target.Native))})
@@ -40,7 +39,7 @@ func Plan(registry *requirement.Registry) ([]Trial, error) {
 
 // OverOpenAI are the trials that can be played in front of a server of the OpenAI API, in that dialect.
 func OverOpenAI(trials []Trial) []Trial {
-	possible := slices.Concat(httpfault.OpenAINames(), saboteurs.ProcessFaults)
+	possible := slices.Concat(httpfault.OpenAINames(), saboteurs.Names(saboteurs.Process))
 	var over []Trial
 	for _, trial := range trials {
 		if slices.Contains(possible, trial.Fault) {

@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -68,9 +68,9 @@ func Build(ctx context.Context, root, folder string) (Tools, error) {
 // Outcome is what a trial showed.
 type Outcome struct {
 	Trial
-	Killed  bool          `json:"killed"`           // the row turned red, and the report said FAIL
+	Killed  bool          `json:"killed"`           // the row FAILED with the message that the fault expects, and so did the gate
 	State   verdict.State `json:"state"`            // of the row
-	Reason  string        `json:"reason"`           // the failure's first line
+	Reason  string        `json:"reason"`           // the message that the fault expects, or else the first one
 	Others  []string      `json:"others,omitempty"` // other rows of the layer that turned red
 	Line    string        `json:"line"`             // the report's verdict
 	Seconds float64       `json:"seconds"`
@@ -88,11 +88,15 @@ func (t Tools) Control(ctx context.Context, injector string, rows []string, repo
 	return t.run(ctx, Trial{Fault: saboteurs.None}, environment, rows, reportDir)
 }
 
+// Green tells of a control that no row was red: a subject that never starts leaves none green.
+func (o Outcome) Green() bool { return o.Fault == saboteurs.None && len(o.Others) == 0 && o.Line != "" }
+
 // Play runs the gate on rows with the trial's fault in place.
 func (t Tools) Play(ctx context.Context, trial Trial, rows []string, reportDir string) (Outcome, error) {
 	environment := t.workerInjection(trial.Fault)
+	fault, _ := saboteurs.Find(trial.Fault)
 	switch {
-	case slices.Contains(saboteurs.NativeFaults(), trial.Fault):
+	case fault.Door == saboteurs.Native:
 		environment = t.nativeInjection(trial.Fault)
 	case trial.Native:
 		environment = append(environment, "GATE_NATIVE_LIB="+t.Native)
@@ -101,10 +105,9 @@ func (t Tools) Play(ctx context.Context, trial Trial, rows []string, reportDir s
 }
 
 func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string, reportDir string) (Outcome, error) {
-	outcome := Outcome{Trial: trial}
 	suite := exec.CommandContext(ctx, t.Gate, "--ginkgo.no-color", "--ginkgo.label-filter="+anyOf(rows))
 	suite.Dir = filepath.Join(t.Root, t.Package)
-	suite.Env = append(os.Environ(), "GATE_REPORT_DIR="+reportDir, "GATE_REQUIRE_COMPLETE=false", "GATE_TEETH=", "GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=",
+	suite.Env = append(os.Environ(), "GATE_REPORT_DIR="+reportDir, "GATE_REQUIRE_COMPLETE=false", "GATE_TEETH=", "GATE_PLAN=", "GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=",
 		"GATE_DIALECT="+trial.Dialect)
 	suite.Env = append(suite.Env, environment...)
 	suite.Cancel = func() error { return suite.Process.Signal(syscall.SIGINT) }
@@ -113,19 +116,27 @@ func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string,
 	suite.Stdout, suite.Stderr = &output, &output
 	started := time.Now()
 	runErr := suite.Run()
-	outcome.Seconds = time.Since(started).Seconds()
+	took := time.Since(started)
 
 	result, err := readResult(reportDir)
 	if err != nil {
-		return outcome, fmt.Errorf("fault %s left no report: %w (%w)\n%s", trial.Fault, err, errors.Join(runErr, ctx.Err()), tail(output.String()))
+		return Outcome{}, fmt.Errorf("fault %s left no report: %w (%w)\n%s", trial.Fault, err, errors.Join(runErr, ctx.Err()), tail(output.String()))
 	}
-	outcome.Line = result.Line
+	outcome := judge(trial, result, runErr != nil)
+	outcome.Seconds = took.Seconds()
+	return outcome, nil
+}
+
+// judge says what a trial showed from the report of its run and whether the run exited with a failure.
+func judge(trial Trial, result verdict.Result, exitedRed bool) Outcome {
+	outcome := Outcome{Trial: trial, Line: result.Line}
 	for _, row := range result.Rows {
 		red := row.State == verdict.Failed || row.State == verdict.Inconclusive
 		switch {
 		case row.ID == trial.Row:
-			outcome.State, outcome.Reason = row.State, reason(row)
-			outcome.Killed = red && result.Verdict == verdict.Fail && runErr != nil
+			message, expected := expectedMessage(trial, row)
+			outcome.State, outcome.Reason = row.State, message
+			outcome.Killed = row.State == verdict.Failed && expected && result.Verdict == verdict.Fail && exitedRed
 		case red:
 			outcome.Others = append(outcome.Others, row.ID)
 			if trial.Row == "" {
@@ -133,7 +144,20 @@ func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string,
 			}
 		}
 	}
-	return outcome, nil
+	return outcome
+}
+
+// expectedMessage finds the failure of a row that the trial's fault expects; without one it gives what the row says. Specs of
+// the OpenAI dialect have words of their own: there any failure counts.
+func expectedMessage(trial Trial, row verdict.Row) (message string, expected bool) {
+	fault, _ := saboteurs.Find(trial.Fault)
+	expect := regexp.MustCompile(fault.Expect)
+	for _, spec := range row.Specs {
+		if spec.Failure != nil && (trial.Dialect == target.DialectOpenAI || expect.MatchString(spec.Failure.Message)) {
+			return strings.Join(strings.Fields(spec.Failure.Message), " "), true
+		}
+	}
+	return reason(row), false
 }
 
 // workerInjection is the environment that puts a fault in front of and around the worker's process.

@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"touchstone/reports/internal/strict"
 	"touchstone/reports/verdict"
 )
 
@@ -32,7 +33,7 @@ const payloadType = "application/vnd.in-toto+json"
 // outcomes are the predicate's words for a verdict.
 var outcomes = map[verdict.Verdict]string{verdict.Pass: "PASSED", verdict.Incomplete: "WARNED", verdict.Fail: "FAILED"}
 
-// Statement returns the in-toto statement about a result: the worker and the model are its subjects
+// Statement returns the in-toto statement about a result: the worker, the model and the native library are its subjects
 // where their digests are known, else the report is; digests are the SHA-256 of the report's files, by
 // name. Rows that did not run, are unproven or are waived are warned tests, and each is named with its state.
 func Statement(result verdict.Result, digests map[string]string) (*intoto.Statement, error) {
@@ -49,7 +50,11 @@ func Statement(result verdict.Result, digests map[string]string) (*intoto.Statem
 			predicate.FailedTests = append(predicate.FailedTests, row.ID)
 		}
 	}
-	annotations, err := structpb.NewStruct(map[string]any{"gate": result.Gate, "verdict": result.Line, "states": states})
+	claimed := []any{} // of the subject, without having been shown
+	for _, name := range result.Subject.Claims() {
+		claimed = append(claimed, name)
+	}
+	annotations, err := structpb.NewStruct(map[string]any{"gate": result.Gate, "verdict": result.Line, "states": states, "claimed": claimed})
 	if err != nil {
 		return nil, fmt.Errorf("attestation: %w", err)
 	}
@@ -88,6 +93,9 @@ func subjects(subject verdict.Subject, digests map[string]string) []*intoto.Reso
 	}
 	if subject.ModelSHA256 != "" {
 		found = append(found, describe("model "+subject.Model, subject.ModelSHA256))
+	}
+	if subject.NativeLibrarySHA256 != "" {
+		found = append(found, describe("native library "+subject.NativeLibrary, subject.NativeLibrarySHA256))
 	}
 	if len(found) == 0 {
 		found = append(found, describe(reportName, digests[reportName]))
@@ -130,20 +138,35 @@ func Encode(statement *intoto.Statement, key *Key) ([]byte, error) {
 	return append(text, '\n'), nil
 }
 
-// Decode reads attestation.json and returns its statement and whether it is signed. The signature is
-// checked with key; without a key a signed attestation is read, but not believed to be from anybody.
+// Decode reads attestation.json and returns its statement and whether it is signed. With a key, it must be signed by it and
+// nobody else; without a key it must not be signed: a signature that nobody checks looks like one that somebody did.
 func Decode(data []byte, key *Key) (statement *intoto.Statement, signed bool, err error) {
+	if err := strict.Check(data); err != nil {
+		return nil, false, fmt.Errorf("not one JSON document: %w", err)
+	}
 	var envelope dsse.Envelope
 	if err := json.Unmarshal(data, &envelope); err != nil {
 		return nil, false, fmt.Errorf("not JSON: %w", err)
 	}
 	payload := data
-	if signed = envelope.Payload != ""; signed {
+	if signed = envelope.Payload != "" || len(envelope.Signatures) > 0; signed {
+		if err := strict.Decode(data, &envelope); err != nil {
+			return nil, true, fmt.Errorf("not a signed envelope: %w", err)
+		}
+		if len(envelope.Signatures) != 1 {
+			return nil, true, fmt.Errorf("it has %d signatures, want one", len(envelope.Signatures))
+		}
+		if key == nil {
+			return nil, true, errors.New("it is signed, but no key was given to check that: give --key")
+		}
 		if envelope.PayloadType != payloadType {
 			return nil, true, fmt.Errorf("its payload is %q, want %q", envelope.PayloadType, payloadType)
 		}
 		if payload, err = envelope.DecodeB64Payload(); err != nil {
 			return nil, true, fmt.Errorf("its payload is not base64: %w", err)
+		}
+		if err := strict.Check(payload); err != nil {
+			return nil, true, fmt.Errorf("its payload is not one JSON document: %w", err)
 		}
 	}
 	if key != nil {

@@ -11,9 +11,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2"
+
+	"touchstone/reports/secret"
 )
 
 // Kind names the type of an entry.
@@ -26,6 +29,7 @@ const (
 	KindKernelError Kind = "kernel-error"
 	KindLogitsHash  Kind = "logits-hash"
 	KindBlob        Kind = "blob"
+	KindNotRun      Kind = "not-run"
 )
 
 // Entry is one piece of evidence as it travels in Ginkgo's report. Exactly the fields of its kind are set.
@@ -39,6 +43,7 @@ type Entry struct {
 	KernelError *Kernel            `json:"kernelError,omitempty"`
 	SHA256      string             `json:"sha256,omitempty"` // logits-hash: of the little-endian float32 logits, lower-case hex
 	File        *File              `json:"file,omitempty"`   // transcript and blob: the content
+	Reason      string             `json:"reason,omitempty"` // not-run: why, such as "needs a CUDA device"
 }
 
 // Kernel is the outcome of comparing a kernel with its reference.
@@ -91,6 +96,10 @@ func Attach(name, mediaType string, content []byte) {
 	ginkgoRecorder.attach(name, mediaType, content, 2)
 }
 
+// NotRun records a part of the spec that did not run, and what it would need: NotRun("GEMM by cuBLAS", "needs a CUDA device").
+// It is no evidence of anything: a spec that records nothing else is NOT RUN, and its row says how many parts are missing.
+func NotRun(part, reason string) { ginkgoRecorder.notRun(part, reason, 2) }
+
 // Transcript records an exchange with the subject: its request, response and events.
 func Transcript(name string, t Exchange) { ginkgoRecorder.transcript(name, t, 2) }
 
@@ -109,6 +118,9 @@ func (r *Recorder) LogitsHash(name, sha256 string) { r.logitsHash(name, sha256, 
 func (r *Recorder) Attach(name, mediaType string, content []byte) {
 	r.attach(name, mediaType, content, 2)
 }
+
+// NotRun is the package-level NotRun for this recorder.
+func (r *Recorder) NotRun(part, reason string) { r.notRun(part, reason, 2) }
 
 // Transcript is the package-level Transcript for this recorder.
 func (r *Recorder) Transcript(name string, t Exchange) { r.transcript(name, t, 2) }
@@ -131,7 +143,12 @@ func (r *Recorder) attach(name, mediaType string, content []byte, skip int) {
 	r.sink(Entry{Kind: KindBlob, Name: name, File: newFile(mediaType, content)}, skip)
 }
 
+func (r *Recorder) notRun(part, reason string, skip int) {
+	r.sink(Entry{Kind: KindNotRun, Name: part, Reason: reason}, skip)
+}
+
 func (r *Recorder) transcript(name string, t Exchange, skip int) {
+	t.RequestHeader, t.ResponseHeader, t.URL = secret.Header(t.RequestHeader), secret.Header(t.ResponseHeader), secret.Text(t.URL)
 	content, err := json.MarshalIndent(t, "", "  ")
 	if err != nil { // an Exchange holds strings and finite numbers only, unless a time is not finite
 		r.observe(name, fmt.Sprintf("%+v", t), "", skip+1)
@@ -151,6 +168,15 @@ func encodable(value any) any {
 		return fmt.Sprintf("%+v", value)
 	}
 	return json.RawMessage(encoded)
+}
+
+// BeyondBound tells of a kernel error that it is above its bound, or no number: what a spec that passed cannot have seen.
+func (entry Entry) BeyondBound() bool {
+	if entry.KernelError == nil {
+		return false
+	}
+	fraction, err := strconv.ParseFloat(fmt.Sprint(entry.KernelError.WorstFractionOfBound), 64)
+	return err != nil || !(fraction >= 0 && fraction <= 1)
 }
 
 // String is an entry in a few words, for people.
@@ -175,12 +201,18 @@ func (entry Entry) String() string {
 			return entry.Name
 		}
 		return fmt.Sprintf("%s: %d bytes", entry.Name, entry.File.Size)
+	case KindNotRun:
+		return fmt.Sprintf("%s: not run, %s", entry.Name, entry.Reason)
 	default:
-		text, isText := entry.Value.(string)
-		if !isText {
-			encoded, _ := json.Marshal(entry.Value) // recorded values are encodable
-			text = string(encoded)
-		}
-		return strings.TrimSpace(fmt.Sprintf("%s %s %s", entry.Name, text, entry.Unit))
+		return strings.TrimSpace(fmt.Sprintf("%s %s %s", entry.Name, asJSON(entry.Value), entry.Unit))
 	}
+}
+
+// asJSON shows a value so that "1" is not 1.
+func asJSON(value any) string {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	_ = encoder.Encode(value) // recorded values are encodable
+	return strings.TrimSpace(text.String())
 }

@@ -112,7 +112,7 @@ var _ = Describe("Evidence", func() {
 
 	It("is detached from its file", func() {
 		evidence.Attach("log", "text/plain", []byte("started\n"))
-		raw, file, err := evidence.Detach(CurrentSpecReport().ReportEntries[0], false)
+		raw, file, err := evidence.Detach(CurrentSpecReport().ReportEntries[0], false, nil)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(file.Content).To(Equal([]byte("started\n")))
 		entries, err := evidence.FromReport(types.ReportEntries{raw})
@@ -129,7 +129,7 @@ var _ = Describe("Evidence", func() {
 			Events: []evidence.Event{{AtMS: 3, Event: "token", Data: "a secret"}}})
 		evidence.Observe("tokens", 64, "")
 		for _, raw := range CurrentSpecReport().ReportEntries {
-			stored, file, err := evidence.Detach(raw, true)
+			stored, file, err := evidence.Detach(raw, true, nil)
 			Expect(err).NotTo(HaveOccurred())
 			text, err := json.Marshal(stored)
 			Expect(err).NotTo(HaveOccurred())

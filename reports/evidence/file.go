@@ -11,6 +11,8 @@ import (
 	"strings"
 
 	"github.com/onsi/ginkgo/v2/types"
+
+	"touchstone/reports/secret"
 )
 
 // File is content named by its SHA-256. On its way from the spec to the report writer it carries the
@@ -86,8 +88,8 @@ func IsEvidence(entry types.ReportEntry) bool {
 }
 
 // Detach returns a copy of a Ginkgo report entry as a report stores it, without its file's content, and
-// the file; nil where it has none. With redacted, texts are replaced; see Entry.Redacted.
-func Detach(raw types.ReportEntry, redacted bool) (types.ReportEntry, *File, error) {
+// the file; nil where it has none. Secrets are hidden in the file. With redacted, texts are replaced; see Entry.Redacted.
+func Detach(raw types.ReportEntry, redacted bool, secrets []string) (types.ReportEntry, *File, error) {
 	entry, err := decode(raw)
 	if err == nil && redacted {
 		entry, err = entry.Redacted()
@@ -96,6 +98,9 @@ func Detach(raw types.ReportEntry, redacted bool) (types.ReportEntry, *File, err
 		return raw, nil, fmt.Errorf("evidence %q: %w", raw.Name, err)
 	}
 	file := entry.File
+	if file != nil && len(secrets) > 0 {
+		file = newFile(file.MediaType, []byte(secret.Values(string(file.Content), secrets)))
+	}
 	entry.File = file.WithoutContent()
 	raw.Value = types.WrapEntryValue(entry)
 	return raw, file, nil

@@ -23,9 +23,6 @@ func (g *Gate) applyEnvironment() error {
 	if file := os.Getenv("GATE_SIGNING_KEY"); file != "" {
 		g.SigningKey = file
 	}
-	if file := os.Getenv("GATE_TEETH"); file != "" {
-		g.TeethFile = file
-	}
 	for _, setting := range []struct {
 		name  string
 		field *bool
@@ -45,12 +42,16 @@ func (g *Gate) applyEnvironment() error {
 
 // teeth is read before anything runs, for the same reason as the key.
 func (g *Gate) teeth() (*verdict.Teeth, error) {
-	if g.TeethFile == "" {
-		return nil, nil
+	text := g.Teeth
+	if file := os.Getenv("GATE_TEETH"); file != "" {
+		given, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("read the outcome of the faults: %w", err)
+		}
+		text = given
 	}
-	text, err := os.ReadFile(g.TeethFile)
-	if err != nil {
-		return nil, fmt.Errorf("read the outcome of the faults: %w", err)
+	if len(text) == 0 {
+		return nil, nil
 	}
 	return verdict.ReadTeeth(text)
 }

@@ -2,7 +2,7 @@
 // and writes the report. A gate's suite file needs nothing else:
 //
 //	func TestGate1(t *testing.T) {
-//		gate.Run(t, gate.Gate{Registry: gate1.Registry, Package: "./gates/gate1", Subject: subject})
+//		gate.Run(t, gate.Gate{Registry: gate1.Registry, Rerun: gate.GinkgoRerun("./gates/gate1"), Subject: subject})
 //	}
 package gate
 
@@ -19,7 +19,9 @@ import (
 
 	"touchstone/reports"
 	"touchstone/reports/attest"
+	"touchstone/reports/harmless"
 	"touchstone/reports/requirement"
+	"touchstone/reports/secret"
 	"touchstone/reports/verdict"
 )
 
@@ -27,11 +29,19 @@ import (
 type Gate struct {
 	// Registry is the YAML of the requirement registry.
 	Registry []byte
-	// Package is the suite's package as a command line names it, such as "./gates/gate1".
-	Package string
+	// Plans are the trees of specs that the gate has, and Tree is the name of the one that was built. A tree that is not as
+	// the plan says runs nothing. Nil plans skip that comparison.
+	Plans verdict.Plans
+	Tree  string
+	// Rerun is the command that runs the gate again with the same settings, with {focus} where it selects a spec; see GinkgoRerun.
+	Rerun string
 	// Subject tells what was tested. It is called once, after the specs, on parallel process 1, also
 	// when the setup failed; what it cannot know it leaves empty.
 	Subject func() verdict.Subject
+	// Configured names the subject as it was given, for runs that end before the subject is known.
+	Configured string
+	// Secrets are keys and passwords that the run was given. None of them gets into a report or a message of a failure.
+	Secrets []string
 	// ReportDir is where the report goes. The environment variable GATE_REPORT_DIR wins over it.
 	ReportDir string
 	// RequireComplete makes INCOMPLETE exit 1, as GATE_REQUIRE_COMPLETE=true does.
@@ -44,9 +54,11 @@ type Gate struct {
 	// Redact replaces the texts in evidence by their lengths and hashes, as GATE_REDACT=true does.
 	// Messages of failures stay: they quote what differed.
 	Redact bool
-	// TeethFile is a file with the outcome of running the faults, as verdict.ReadTeeth reads it. The
-	// environment variable GATE_TEETH wins over it; without either, teeth are not measured.
-	TeethFile string
+	// SourcesSHA256 is the digest of the specs, faults and registry, to which teeth are bound; see verdict.SourcesDigest.
+	SourcesSHA256 string
+	// Teeth is the outcome of playing the faults, as verdict.ReadTeeth reads it. The file that GATE_TEETH names wins over
+	// it; without either, or where they were measured with other sources, teeth are not measured.
+	Teeth []byte
 }
 
 // Run runs the gate as the test t and ends it according to the verdict: it fails for FAIL, for
@@ -61,11 +73,23 @@ func Run(t *testing.T, g Gate) {
 	if err := g.applyEnvironment(); err != nil {
 		t.Fatal(err)
 	}
-	gomega.RegisterFailHandler(ginkgo.Fail)
+	gomega.RegisterFailHandler(g.fail)
 	description := registry.Gate + " " + registry.Title
 	tree := ginkgo.PreviewSpecs(description).SpecReports
 	if err := registry.CheckTree(tree, g.KnownFaults); err != nil {
 		t.Fatalf("nothing was run: the specs do not match the registry %s:\n%v", registry.Gate, err)
+	}
+	planned := plan(tree)
+	if file := os.Getenv("GATE_PLAN"); file != "" {
+		if err := g.writePlan(file, planned); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	if g.Plans != nil {
+		if err := g.Plans.Compare(g.Tree, planned); err != nil {
+			t.Fatalf("nothing was run: the specs are not those of the gate's plan; if that is meant, write it anew with GATE_PLAN=FILE:\n%v", err)
+		}
 	}
 	suiteConfig, reporterConfig := ginkgo.GinkgoConfiguration()
 	suiteConfig.RandomizeAllSpecs = true
@@ -77,7 +101,7 @@ func Run(t *testing.T, g Gate) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	run := &run{gate: g, key: key, teeth: teeth, plan: plan(tree), parallel: suiteConfig.ParallelTotal > 1}
+	run := &run{gate: g, key: key, teeth: teeth, plan: planned, parallel: suiteConfig.ParallelTotal > 1}
 	first := suiteConfig.ParallelProcess == 1
 	if first {
 		if err := reports.Clear(g.ReportDir); err != nil {
@@ -90,6 +114,47 @@ func Run(t *testing.T, g Gate) {
 		return // process 1 speaks for all
 	}
 	run.end(t, passed)
+}
+
+// fail is Gomega's fail handler. Ginkgo prints messages of failures as they are, so they are made harmless here, and each
+// tells how its spec is run again.
+func (g *Gate) fail(message string, callerSkip ...int) {
+	message = harmless.Text(secret.Values(message, g.Secrets))
+	if spec := ginkgo.CurrentSpecReport(); spec.LeafNodeType.Is(types.NodeTypeIt) && g.Rerun != "" {
+		message = verdict.WithRerun(message, verdict.Options{Rerun: g.Rerun}, spec.FullText())
+	}
+	skip := 0
+	if len(callerSkip) > 0 {
+		skip = callerSkip[0]
+	}
+	ginkgo.Fail(message, skip+1)
+}
+
+// GinkgoRerun is the Rerun of a suite that the ginkgo command runs, with settings behind "--" given as separate words.
+func GinkgoRerun(pkg string, settings ...string) string {
+	command := "go tool ginkgo run --focus={focus} " + pkg
+	for i, setting := range settings {
+		if i == 0 {
+			command += " --"
+		}
+		command += " " + verdict.ShellQuote(setting)
+	}
+	return command
+}
+
+// writePlan puts the built tree into a file of plans, in place of the one of that name.
+func (g *Gate) writePlan(file string, planned []verdict.PlannedSpec) error {
+	plans := verdict.Plans{}
+	for tree, specs := range g.Plans {
+		plans[tree] = specs
+	}
+	if text, err := os.ReadFile(file); err == nil {
+		if plans, err = verdict.ParsePlans(text); err != nil {
+			return err
+		}
+	}
+	plans[g.Tree] = planned
+	return os.WriteFile(file, plans.Encode(), 0o644)
 }
 
 // ignoreOutcome takes Ginkgo's own outcome: the verdict decides instead, since Ginkgo's is also a
@@ -134,7 +199,8 @@ func (r *run) finish(report ginkgo.Report) {
 }
 
 func (r *run) write() error {
-	r.options.Package, r.options.Plan, r.options.Teeth = r.gate.Package, r.plan, r.teeth
+	r.options.Rerun, r.options.Plan, r.options.Tree = r.gate.Rerun, r.plan, r.gate.Tree
+	r.options.SourcesSHA256, r.options.Teeth = r.gate.SourcesSHA256, r.teeth
 	r.options.Repeated, r.options.RequireComplete, r.options.Redacted = repeatFlag(), r.gate.RequireComplete, r.gate.Redact
 	r.options.Case = os.Getenv("GATE_CASE")
 	r.options.Subject, r.options.SubjectProblem = r.gate.subject()
@@ -144,19 +210,22 @@ func (r *run) write() error {
 
 // subject asks the suite what was tested; a suite that panics over it shall not cost the report.
 func (g *Gate) subject() (subject verdict.Subject, problem string) {
-	if g.Subject == nil {
-		return verdict.Subject{}, ""
-	}
 	defer func() {
 		if cause := recover(); cause != nil {
 			problem = fmt.Sprint(cause)
 		}
+		if subject.Worker == "" {
+			subject.Worker = g.Configured
+		}
 	}()
-	return g.Subject(), ""
+	if g.Subject != nil {
+		subject = g.Subject()
+	}
+	return subject, ""
 }
 
 func (r *run) compute() error {
-	report, err := reports.New(r.gate.Registry, r.ginkgo, r.options)
+	report, err := reports.New(r.gate.Registry, r.ginkgo, r.options, r.gate.Secrets...)
 	if err != nil {
 		return err
 	}

@@ -89,7 +89,7 @@ var _ = Describe("A run in which everything ran, passed and was observed", func(
 		got := runSample("", nil)
 		Expect(got.exit).To(Equal(0), got.output)
 		Expect(got.report.Verdict).To(Equal(verdict.Pass))
-		Expect(got.report.Line).To(Equal("PASS 3/3 · worker sample 1.0.0 (sha256 0123456789ab) · device cpu · model tiny"))
+		Expect(got.report.Line).To(Equal(`PASS 3/3 · worker sample (sha256 0123456789ab), version "1.0.0" (claimed) · device "cpu" (claimed) · model "tiny" (claimed)`))
 		Expect(got.output).To(ContainSubstring("\n" + got.report.Line + "\n"))
 	})
 
@@ -136,7 +136,7 @@ var _ = DescribeTable("A false green is not green:",
 		map[string]verdict.State{"HTTP-01": verdict.NotRun}, "2 not run: needs a worker · 1 not run: needs a CUDA device"),
 	Entry("a failing BeforeSuite", "setup fails", nil, verdict.Fail, 1,
 		map[string]verdict.State{"HTTP-01": verdict.Inconclusive, "HTTP-02": verdict.Inconclusive, "KRN-01": verdict.Inconclusive},
-		"BeforeSuite failed: the worker did not start"),
+		"worker http://host · device unknown · model unknown · 3 inconclusive: HTTP-01, HTTP-02, KRN-01 · BeforeSuite failed: the worker did not start"),
 	Entry("a failing AfterSuite", "cleanup fails", nil, verdict.Fail, 1, nil, "AfterSuite failed: the worker did not stop"),
 	Entry("a dry run", "", []string{"-ginkgo.dry-run"}, verdict.Incomplete, 1,
 		map[string]verdict.State{"HTTP-01": verdict.NotRun}, "3 not run: dry run"),
@@ -196,13 +196,24 @@ var _ = Describe("The exit code", func() {
 		Expect(got.report.Line).To(HaveSuffix("1 failed: KRN-01"))
 	})
 
-	It("is not 0 when the report directory holds something else", func() {
+	It("is not 0 when the report directory holds something else, which is left alone", func() {
 		folder := GinkgoT().TempDir()
 		Expect(os.WriteFile(filepath.Join(folder, "thesis.txt"), []byte("mine"), 0o644)).To(Succeed())
 		got := runSample("", nil, environment("GATE_REPORT_DIR="+folder))
 		Expect(got.exit).To(Equal(1))
 		Expect(got.output).To(ContainSubstring("holds files but no report"))
-		Expect(filepath.Join(folder, "thesis.txt")).To(BeAnExistingFile())
+		Expect(got.output).NotTo(ContainSubstring("Will run"))
+		Expect(os.ReadFile(filepath.Join(folder, "thesis.txt"))).To(BeEquivalentTo("mine"))
+	})
+
+	It("is not 0 when somebody put something into an earlier report, which is left alone", func() {
+		dir := runSample("", nil).dir
+		Expect(os.WriteFile(filepath.Join(dir, "evidence", "note.txt"), []byte("mine"), 0o644)).To(Succeed())
+		got := runSample("", nil, environment("GATE_REPORT_DIR="+dir))
+		Expect(got.exit).To(Equal(1))
+		Expect(got.output).To(ContainSubstring("holds evidence/note.txt, which no gate wrote"))
+		Expect(filepath.Join(dir, "report.json")).To(BeAnExistingFile())
+		Expect(os.ReadFile(filepath.Join(dir, "evidence", "note.txt"))).To(BeEquivalentTo("mine"))
 	})
 
 	It("is not 0 when the report cannot be written", func() {
@@ -226,7 +237,7 @@ var _ = Describe("The exit code", func() {
 	It("is not 0 when the suite cannot tell what was tested", func() {
 		got := runSample("subject panics", nil)
 		Expect(got.exit).To(Equal(1))
-		Expect(got.report.Line).To(HavePrefix("FAIL 3/3 · worker unknown"))
+		Expect(got.report.Line).To(HavePrefix("FAIL 3/3 · worker http://host"))
 		Expect(got.report.Line).To(ContainSubstring("it is not known what was tested: no worker"))
 	})
 })
@@ -251,11 +262,12 @@ var _ = Describe("The command that runs a spec again", func() {
 var _ = Describe("Settings", func() {
 	It("take the outcome of the faults, and leave rows without a killed fault unproven", func() {
 		file := filepath.Join(GinkgoT().TempDir(), "teeth.json")
-		Expect(os.WriteFile(file, []byte(`{"harnessVersion": "1.0.0", "rows": {"HTTP-01": {"killed": ["no-answer"]}, "KRN-01": {"killed": ["slow-answer"]}}}`), 0o644)).To(Succeed())
+		Expect(os.WriteFile(file, []byte(`{"sourcesSha256": "5a5a", "rows": {"HTTP-01": {"killed": ["no-answer"]}, "KRN-01": {"killed": ["slow-answer"]}}}`), 0o644)).To(Succeed())
 		got := runSample("", nil, environment("GATE_TEETH="+file))
 		Expect(got.report.Line).To(HavePrefix("INCOMPLETE 2/3 ·"))
 		Expect(got.report.Line).To(HaveSuffix("1 unproven: HTTP-02"))
-		Expect(differences(got.dir, known())).To(BeEmpty())
+		Expect(differences(got.dir, known())).To(ContainElement(ContainSubstring("the outcome of the faults is not that of this harness")))
+		Expect(differences(got.dir, withTeeth(file))).To(BeEmpty())
 	})
 
 	It("redact texts on request, and the report still verifies", func() {
@@ -266,6 +278,14 @@ var _ = Describe("Settings", func() {
 
 	It("of a single case keep the run from being more than INCOMPLETE", func() {
 		Expect(runSample("", nil, environment("GATE_CASE=tile 7")).report.Line).To(HaveSuffix("not a full run: only the case GATE_CASE=tile 7"))
+	})
+
+	It("that ask for the plan of specs run nothing and write it, which then has to agree", func() {
+		file := filepath.Join(GinkgoT().TempDir(), "plan.txt")
+		got := runSample("", nil, environment("GATE_PLAN="+file))
+		Expect(got.exit).To(Equal(0), got.output)
+		Expect(got.output).NotTo(ContainSubstring("Will run"))
+		Expect(os.ReadFile(file)).To(BeEquivalentTo("\tHTTP-01\tsample answers\n\tHTTP-02\tsample answers twice\n\tKRN-01\tsample answers fast\n"))
 	})
 
 	DescribeTable("that cannot be used stop the gate before anything runs:",

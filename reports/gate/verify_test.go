@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 
 	"touchstone/reports"
 	"touchstone/reports/attest"
+	"touchstone/reports/verdict"
 )
 
 // keyPair writes a fresh ed25519 key pair in PEM and returns the private key's file and the public key.
@@ -38,7 +40,26 @@ func known() reports.VerifyOptions {
 	GinkgoHelper()
 	registry, err := os.ReadFile("testdata/sample/sample.yaml")
 	Expect(err).NotTo(HaveOccurred())
-	return reports.VerifyOptions{Registries: map[string][]byte{"sample": registry}}
+	plan := []verdict.PlannedSpec{{Row: "HTTP-01", Text: "sample answers"}, {Row: "HTTP-02", Text: "sample answers twice"}, {Row: "KRN-01", Text: "sample answers fast"}}
+	plans := verdict.Plans{"": plan}
+	for tree, text := range map[string]string{"pending": "is pending", "programmatic focus": "is focused", "must pass repeatedly": "is repeated"} {
+		plans[tree] = append(slices.Clone(plan), verdict.PlannedSpec{Row: "HTTP-01", Text: "sample " + text})
+	}
+	return reports.VerifyOptions{Gates: map[string]reports.Known{"sample": {Registry: registry, Plans: plans, SourcesSHA256: "5a5a"}}}
+}
+
+// withTeeth are the options of somebody who knows where the outcome of the faults was taken from.
+func withTeeth(file string) reports.VerifyOptions {
+	GinkgoHelper()
+	text, err := os.ReadFile(file)
+	Expect(err).NotTo(HaveOccurred())
+	teeth, err := verdict.ReadTeeth(text)
+	Expect(err).NotTo(HaveOccurred())
+	options := known()
+	sample := options.Gates["sample"]
+	sample.Teeth = teeth
+	options.Gates["sample"] = sample
+	return options
 }
 
 func differences(dir string, options reports.VerifyOptions) []string {
@@ -138,7 +159,7 @@ var _ = Describe("Verify refuses", Ordered, ContinueOnFailure, func() {
 		Entry("the verdict raised", &failing, replace("report.json", `"verdict": "FAIL"`, `"verdict": "PASS"`),
 			`report.json: verdict: the report says "PASS", the evidence gives "FAIL"`),
 		Entry("a row dropped from the registry", &passing, func(dir string) {
-			registry := string(known().Registries["sample"])
+			registry := string(known().Gates["sample"].Registry)
 			lines := strings.SplitAfter(registry, "\n")
 			replace("registry.yaml", lines[5], "")(dir)
 		}, "registry.yaml: it is not the registry of this harness"),
@@ -175,6 +196,7 @@ var _ = Describe("Verify refuses", Ordered, ContinueOnFailure, func() {
 			`report.json: subject.device: the report says "NVIDIA H200", the evidence gives "cpu"`),
 		Entry("the subject swapped in the truth", &passing, replace("run.json", `"device": "cpu"`, `"device": "NVIDIA H200"`),
 			"run.json: sha256"),
+		Entry("a claim passed off as shown", &passing, replace("report.json", `"device": false`, `"device": true`), "report.json: subject.shown.device:"),
 		Entry("a count changed", &failing, replace("report.json", `"passed": 2`, `"passed": 3`),
 			"report.json: counts.passed: the report says 3, the evidence gives 2"),
 		Entry("an older run replayed", &passing, func(dir string) {
@@ -200,7 +222,7 @@ var _ = Describe("Verify refuses", Ordered, ContinueOnFailure, func() {
 		}, `report.json: restrictions[0]: it is missing, the evidence gives "specs run more than once"`),
 		Entry("a repetition hidden", &repeated, replace("run.json", `"repeated": "--repeat=1",`, ""),
 			`report.json: verdict: the report says "INCOMPLETE", the evidence gives "PASS"`),
-		Entry("teeth claimed", &passing, replace("run.json", `"plan"`, `"teeth": {"harnessVersion": "1.0.0", "rows": {}}, "plan"`), "report.json: teethMeasured"),
+		Entry("teeth claimed", &passing, replace("run.json", `"plan"`, `"teeth": {"sourcesSha256": "5a5a", "rows": {}}, "plan"`), "report.json: teethMeasured"),
 		Entry("the checklist edited", &failing, replace("checklist.md", "FAILED", "PASSED"), "checklist.md: line"),
 		Entry("the JUnit file edited", &failing, replace("junit.xml", "<failure", "<skipped"), "junit.xml: line"),
 		Entry("the page edited", &failing, replace("report.html", "<span>FAIL 2/3</span>", "<span>PASS 3/3</span>"), "report.html: line"),

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"touchstone/reports/evidence"
+	"touchstone/reports/harmless"
 	"touchstone/reports/verdict"
 )
 
@@ -75,6 +76,7 @@ type spec struct {
 	Look         state
 	Time         string
 	Observations []observation
+	Missing      []observation
 	Kernels      []kernel
 	Transcripts  []transcript
 	Files        []file
@@ -122,10 +124,12 @@ func newPage(result verdict.Result, files map[string][]byte) page {
 	}
 	subject := result.Subject
 	for _, f := range []fact{
-		{"Worker", strings.TrimSpace(subject.Worker + " " + subject.WorkerVersion)}, {"Worker sha256", subject.WorkerSHA256},
-		{"Dialect", subject.Dialect}, {"Offers", subject.Capabilities}, {"Device", subject.Device}, {"Model", subject.Model}, {"Model sha256", subject.ModelSHA256},
+		{"Worker", strings.TrimSpace(subject.Worker + " " + subject.WorkerVersion)}, {"Worker program", subject.WorkerExecutable}, {"Worker sha256", subject.WorkerSHA256},
+		{"Native library", subject.NativeLibrary}, {"Native library sha256", subject.NativeLibrarySHA256},
+		{"Dialect", subject.Dialect}, {"Offers", subject.Capabilities}, {"Device", subject.Device}, {"CUDA rows on", subject.CUDADevice},
+		{"Model", subject.Model}, {"Model sha256", subject.ModelSHA256}, {"Only claimed", strings.Join(subject.Claims(), ", ")},
 		{"Started", result.Started.UTC().Format("2006-01-02 15:04:05 UTC")}, {"Took", duration(result.Ended.Sub(result.Started).Seconds())},
-		{"Registry", result.RegistryVersion}, {"Registry sha256", result.RegistrySHA256}, {"Harness", subject.HarnessVersion},
+		{"Registry", result.RegistryVersion}, {"Registry sha256", result.RegistrySHA256}, {"Harness", subject.HarnessVersion}, {"Sources sha256", result.SourcesSHA256},
 		{"Order seed", fmt.Sprint(result.Seed)}} {
 		if f.Value != "" {
 			p.Facts = append(p.Facts, f)
@@ -152,7 +156,7 @@ func newRow(result verdict.Result, r verdict.Row, files map[string][]byte) row {
 	view := row{Row: r, Look: look(r.State), Teeth: "not measured", Time: duration(r.Seconds),
 		Observed: strings.Join(r.Reasons, "; ")}
 	if partly := r.Partly(); partly != "" {
-		view.Look.Text += " · " + partly
+		view.Look.Text += " " + partly
 	}
 	if result.TeethMeasured {
 		view.Teeth = fmt.Sprintf("%d/%d faults", len(r.Killed), len(r.Faults))
@@ -193,6 +197,8 @@ func newSpec(id string, s verdict.Spec, files map[string][]byte) spec {
 			view.Transcripts = append(view.Transcripts, newTranscript(id, entry, files))
 		case evidence.KindBlob:
 			view.Files = append(view.Files, file{entry.Name, evidence.Path(id, *entry.File), entry.File.MediaType, entry.File.Size})
+		case evidence.KindNotRun:
+			view.Missing = append(view.Missing, observation{entry.Name, entry.Reason})
 		case evidence.KindLogitsHash:
 			view.Observations = append(view.Observations, observation{entry.Name + " (logits, sha256)", entry.SHA256})
 		default:
@@ -232,6 +238,8 @@ func newTranscript(id string, entry evidence.Entry, files map[string][]byte) tra
 	if exchange.Error != "" {
 		view.Response += "\n" + exchange.Error
 	}
+	view.Request, view.Response = harmless.Text(view.Request), harmless.Text(view.Response)
+	harmless.Each(&exchange.Events, harmless.Text)
 	view.Chart = arrivals(exchange.Events)
 	view.Events = exchange.Events
 	if view.More = len(exchange.Events) - maxEvents; view.More > 0 {

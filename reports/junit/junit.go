@@ -8,8 +8,9 @@ import (
 	"fmt"
 	"strings"
 	"time"
-	"unicode/utf8"
 
+	"touchstone/reports/evidence"
+	"touchstone/reports/harmless"
 	"touchstone/reports/verdict"
 )
 
@@ -137,10 +138,25 @@ func casesOf(result verdict.Result, row verdict.Row) []testcase {
 		c.set(spec.State, spec.Reason, details(spec))
 		shown = shown || spec.State == row.State
 		cases = append(cases, c)
+		cases = append(cases, missingCases(class, spec)...)
 	}
 	if !shown {
 		c := testcase{Name: clean(row.ID + " " + row.Title), Classname: class, Time: seconds(0)}
 		c.set(row.State, strings.Join(row.Reasons, "; "), "")
+		cases = append(cases, c)
+	}
+	return cases
+}
+
+// missingCases are the parts of a spec that did not run beside what did.
+func missingCases(class string, spec verdict.Spec) []testcase {
+	var cases []testcase
+	for _, entry := range spec.Evidence {
+		if entry.Kind != evidence.KindNotRun || spec.State != verdict.Passed {
+			continue
+		}
+		c := testcase{Name: clean(spec.Text + ": " + entry.Name), Classname: class, Time: seconds(0)}
+		c.set(verdict.NotRun, entry.Reason, "")
 		cases = append(cases, c)
 	}
 	return cases
@@ -186,15 +202,12 @@ func seconds(value float64) string {
 	return fmt.Sprintf("%.3f", (time.Duration(value * float64(time.Second))).Seconds())
 }
 
-// clean drops what XML 1.0 cannot hold, even escaped.
+// clean drops the two characters that are harmless elsewhere, but that XML 1.0 cannot hold even escaped.
 func clean(text string) string {
 	return strings.Map(func(r rune) rune {
-		switch {
-		case r == utf8.RuneError:
-			return '\uFFFD'
-		case r == '\t', r == '\n', r == '\r', r >= 0x20 && r <= 0xD7FF, r >= 0xE000 && r <= 0xFFFD, r >= 0x10000:
-			return r
+		if r == 0xFFFE || r == 0xFFFF {
+			return -1
 		}
-		return -1
-	}, text)
+		return r
+	}, harmless.Text(text))
 }

@@ -4,8 +4,8 @@ package markdown
 import (
 	"fmt"
 	"strings"
-	"unicode"
 
+	"touchstone/reports/harmless"
 	"touchstone/reports/verdict"
 )
 
@@ -27,7 +27,7 @@ func Checklist(result verdict.Result) []byte {
 		write("\nThe subject offers: %s.\n", text(result.Subject.Capabilities))
 	}
 	if !result.TeethMeasured {
-		write("\nTeeth: not measured. No faults were run with this harness version, so it is not shown that each row can fail.\n")
+		write("\nTeeth: not measured. No faults were played with exactly these specs, so it is not shown that each row can fail.\n")
 	}
 	if len(result.Restrictions) > 0 {
 		write("\nNot a full run, so it can never be more than INCOMPLETE: %s.\n", text(strings.Join(result.Restrictions, ", ")))
@@ -132,7 +132,7 @@ func stateCell(row verdict.Row) string {
 		cell += " (SHOULD)"
 	}
 	if partly := row.Partly(); partly != "" {
-		cell += " · " + partly
+		cell += " " + text(partly)
 	}
 	if row.Waived {
 		cell += " · " + waiverNote(row)
@@ -179,26 +179,21 @@ func duration(seconds float64) string {
 }
 
 var escaper = strings.NewReplacer(`\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "<", "&lt;", ">", "&gt;",
-	"&", "&amp;", "|", `\|`, "#", `\#`, "\n", " ", "\t", " ")
+	"&", "&amp;", "|", `\|`, "#", `\#`, "!", `\!`, "~", `\~`,
+	// Addresses that GitHub would make a link of, or a mention.
+	"://", "&#58;//", "www.", `www\.`, "WWW.", `WWW\.`, "@", "&#64;<!-- -->")
 
-// text escapes Markdown, so that a worker's words cannot format, link or break the page.
-func text(value string) string { return escaper.Replace(printable(value)) }
+// Text escapes Markdown, so that a worker's words cannot format, link or break a page or the cell of a table. The result
+// is one line.
+func Text(value string) string { return escaper.Replace(harmless.Line(value)) }
 
-// printable replaces control characters other than tab and line feed.
-func printable(value string) string {
-	return strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) && r != '\t' && r != '\n' {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, strings.ReplaceAll(value, "\r\n", "\n"))
-}
+func text(value string) string { return Text(value) }
 
-func code(value string) string { return strings.ReplaceAll(value, "`", "'") }
+func code(value string) string { return strings.ReplaceAll(harmless.Line(value), "`", "'") }
 
 // fence is a code block that its content cannot end.
 func fence(content string) string {
-	content = printable(content)
+	content = harmless.Text(content)
 	marks := "```"
 	for strings.Contains(content, marks) {
 		marks += "`"

@@ -9,26 +9,32 @@ import (
 	"github.com/onsi/ginkgo/v2/types"
 
 	"touchstone/reports/evidence"
+	"touchstone/reports/harmless"
 	"touchstone/reports/requirement"
+	"touchstone/reports/secret"
 )
 
 // Compute joins the registry with the report of one run. The rules:
 //
 //   - Several specs on a row: the worst state decides. A spec of the plan that the report lacks is INCONCLUSIVE.
-//   - FAIL if a MUST row is FAILED or INCONCLUSIVE, or anything outside of the specs failed.
+//   - A part that a spec recorded as not run takes nothing from what passed; the row and the line say that it is missing.
+//   - FAIL if a MUST row is FAILED or INCONCLUSIVE, anything outside of the specs failed, or a spec ran that proves no row.
 //   - Else INCOMPLETE if a MUST row is NOT RUN, UNPROVEN or waived, or the run was filtered, focused,
 //     dry, retried or repeated.
 //   - Else PASS.
 //   - The exit code is 1 for FAIL, for INCOMPLETE with RequireComplete, and when no row ran at all; else 0.
+//
+// Every text in the result is harmless to show; see package harmless.
 func Compute(registry *requirement.Registry, report types.Report, options Options) Result {
 	result := Result{
 		Gate: registry.Gate, Title: registry.Title,
 		RegistryVersion: registry.Version, RegistrySHA256: registry.SHA256,
-		Subject: options.Subject,
+		Subject: options.Subject.cleaned(),
 		Started: report.StartTime, Ended: report.EndTime, Seed: report.SuiteConfig.RandomSeed,
 		Restrictions:  restrictions(report, options),
-		Problems:      problems(report, options),
-		TeethMeasured: options.Teeth.apply(options.Subject),
+		Problems:      append(problems(report, options), strays(registry, report)...),
+		SourcesSHA256: options.SourcesSHA256,
+		TeethMeasured: options.Teeth.apply(options),
 		Rows:          []Row{},
 	}
 	specs := specsByRow(report, options)
@@ -44,6 +50,7 @@ func Compute(registry *requirement.Registry, report types.Report, options Option
 	result.Verdict = result.decide()
 	result.ExitCode = result.exitCode(options.RequireComplete)
 	result.Line = result.line()
+	harmless.Each(&result, harmless.Text)
 	return result
 }
 
@@ -118,7 +125,7 @@ func specsByRow(report types.Report, options Options) map[string][]Spec {
 		missing[planned]--
 		specs[planned.Row] = append(specs[planned.Row], Spec{
 			Text: planned.Text, State: Inconclusive, Reason: "the spec vanished: it is in the tree but not in the report",
-			Evidence: []evidence.Entry{}, Rerun: rerun(options.Package, planned.Text),
+			Evidence: []evidence.Entry{}, Rerun: options.Again(planned.Text, ""),
 		})
 	}
 	return specs
@@ -127,26 +134,36 @@ func specsByRow(report types.Report, options Options) map[string][]Spec {
 func newSpec(raw types.SpecReport, report types.Report, options Options) Spec {
 	spec := Spec{
 		Text: raw.FullText(), Location: location(raw.LeafNodeLocation), Seconds: raw.RunTime.Seconds(),
-		Process: raw.ParallelProcess, Rerun: rerun(options.Package, raw.FullText()),
+		Process: raw.ParallelProcess, Rerun: options.Again(raw.FullText(), ""),
 	}
 	entries, err := evidence.FromReport(raw.ReportEntries)
 	spec.Evidence = append([]evidence.Entry{}, entries...)
-	for i := range spec.Evidence {
-		spec.Evidence[i].File = spec.Evidence[i].File.WithoutContent()
+	seen := 0
+	beyond := ""
+	for i, entry := range spec.Evidence {
+		spec.Evidence[i].File = entry.File.WithoutContent()
+		if entry.Kind != evidence.KindNotRun {
+			seen++
+		}
+		if entry.BeyondBound() {
+			beyond = entry.String()
+		}
 	}
 	switch {
 	case raw.Failed():
 		spec.State, spec.Failure = Failed, newFailure(raw)
 		spec.Reason = spec.Failure.How + ": " + spec.Failure.brief()
-		if spec.Failure.rerun != "" {
-			spec.Rerun = spec.Failure.rerun
-		}
+		spec.Rerun = options.Again(raw.FullText(), spec.Failure.oneCase)
 	case raw.State == types.SpecStatePassed && report.SuiteConfig.DryRun:
 		spec.State, spec.Reason = NotRun, "dry run: nothing was executed"
 	case raw.State == types.SpecStatePassed && err != nil:
 		spec.State, spec.Reason = Inconclusive, "its evidence cannot be read: "+err.Error()
 	case raw.State == types.SpecStatePassed && len(entries) == 0:
 		spec.State, spec.Reason = Inconclusive, "passed without observing anything"
+	case raw.State == types.SpecStatePassed && beyond != "":
+		spec.State, spec.Reason = Inconclusive, "passed with an error beyond its bound: "+beyond
+	case raw.State == types.SpecStatePassed && seen == 0:
+		spec.State, spec.Reason, spec.partsOnly = NotRun, entries[0].Reason, true
 	case raw.State == types.SpecStatePassed:
 		spec.State = Passed
 	case raw.State == types.SpecStateSkipped || raw.State == types.SpecStatePending:
@@ -174,10 +191,15 @@ func skipReason(raw types.SpecReport, report types.Report) string {
 
 func newRow(row requirement.Row, specs []Spec) Row {
 	result := Row{
-		ID: row.ID, Layer: row.Layer, Title: row.Title, Level: row.Level, Proof: row.Proof, Waiver: row.Waiver,
-		Faults: row.Faults, Killed: []string{}, Reasons: []string{}, Specs: append([]Spec{}, specs...),
+		ID: row.ID, Layer: row.Layer, Title: row.Title, Level: row.Level, Proof: row.Proof,
+		Faults: slices.Clone(row.Faults), Killed: []string{}, Reasons: []string{}, Specs: append([]Spec{}, specs...),
 		State: Passed,
 	}
+	if row.Waiver != nil {
+		waiver := *row.Waiver
+		result.Waiver = &waiver
+	}
+	result.Parts = partsOf(specs)
 	if len(specs) == 0 {
 		result.State, result.Reasons = Inconclusive, []string{"the row vanished: the report has no spec for it"}
 	}
@@ -185,7 +207,8 @@ func newRow(row requirement.Row, specs []Spec) Row {
 	slices.SortStableFunc(result.Specs, func(a, b Spec) int { return strings.Compare(a.Text, b.Text) })
 	for _, spec := range result.Specs {
 		result.Seconds += spec.Seconds
-		if spec.State.badness() > result.State.badness() {
+		left := spec.partsOnly && result.Parts.Passed > 0 // it takes nothing from what passed
+		if !left && spec.State.badness() > result.State.badness() {
 			result.State = spec.State
 		}
 	}
@@ -195,6 +218,36 @@ func newRow(row requirement.Row, specs []Spec) Row {
 		}
 	}
 	return result
+}
+
+// partsOf counts what passed and what is missing. A part that a spec recorded as not run counts beside the spec itself, or
+// instead of it where nothing else of it ran.
+func partsOf(specs []Spec) Parts {
+	parts := Parts{Missing: []Missing{}}
+	miss := func(reason string) {
+		at := slices.IndexFunc(parts.Missing, func(m Missing) bool { return m.Reason == reason })
+		if at < 0 {
+			at = len(parts.Missing)
+			parts.Missing = append(parts.Missing, Missing{Reason: reason})
+		}
+		parts.Missing[at].Parts++
+	}
+	for _, spec := range specs {
+		if !spec.partsOnly {
+			parts.Total++
+		}
+		if spec.State == Passed {
+			parts.Passed++
+		}
+		for _, entry := range spec.Evidence {
+			if entry.Kind == evidence.KindNotRun {
+				parts.Total++
+				miss(entry.Reason)
+			}
+		}
+	}
+	slices.SortFunc(parts.Missing, func(a, b Missing) int { return strings.Compare(a.Reason, b.Reason) })
+	return parts
 }
 
 func (r *Row) applyWaiver(report types.Report) {
@@ -261,8 +314,12 @@ func problems(report types.Report, options Options) []string {
 	found := []string{}
 	for _, node := range report.SpecReports {
 		if !node.LeafNodeType.Is(types.NodeTypeIt) && node.Failed() {
-			found = append(found, fmt.Sprintf("%s %s: %s (%s)", node.LeafNodeType, node.State,
-				strings.TrimSpace(node.Failure.Message), location(node.Failure.Location)))
+			message := strings.TrimSpace(node.Failure.Message)
+			problem := fmt.Sprintf("%s %s: %s (%s)", node.LeafNodeType, node.State, essence(message), location(node.Failure.Location))
+			if message != essence(message) {
+				problem += "\n" + message
+			}
+			found = append(found, problem)
 		}
 	}
 	if options.SubjectProblem != "" {
@@ -277,6 +334,25 @@ func problems(report types.Report, options Options) []string {
 	found = append(found, report.SpecialSuiteFailureReasons...)
 	if len(found) == 0 && report.SpecReports.CountWithState(types.SpecStateFailureStates) == 0 {
 		found = append(found, "the suite failed, but no spec says why")
+	}
+	return found
+}
+
+// strays lists the specs of a report that prove no row of the registry, or more than one: none is dropped in silence.
+func strays(registry *requirement.Registry, report types.Report) []string {
+	var found []string
+	for _, spec := range report.SpecReports.WithLeafNodeType(types.NodeTypeIt) {
+		ids := requirement.IDs(spec.Labels())
+		switch {
+		case len(ids) == 0:
+			found = append(found, fmt.Sprintf("spec %q names no requirement", spec.FullText()))
+		case len(ids) > 1:
+			found = append(found, fmt.Sprintf("spec %q names several requirements: %s", spec.FullText(), strings.Join(ids, ", ")))
+		default:
+			if _, known := registry.Row(ids[0]); !known {
+				found = append(found, fmt.Sprintf("spec %q names the requirement %s, which the registry does not have", spec.FullText(), ids[0]))
+			}
+		}
 	}
 	return found
 }
@@ -296,12 +372,26 @@ func location(at types.CodeLocation) string {
 	return fmt.Sprintf("%s:%d", name, at.LineNumber)
 }
 
-// rerun is the command for one spec. Ginkgo matches the focus with the suite's description and the
-// spec's text behind it, so that only the end can be anchored.
-func rerun(pkg, text string) string {
-	return fmt.Sprintf("go tool ginkgo run --focus=%s %s", shellQuote(regexp.QuoteMeta(text)+"$"), pkg)
+// focusPlace is where Options.Rerun takes the regular expression of a spec.
+const focusPlace = "{focus}"
+
+// Again is the command that runs one spec again, of it only one case if that is not empty. Ginkgo matches the focus with the
+// suite's description and the spec's text behind it, so that only the end can be anchored.
+func (o Options) Again(text, oneCase string) string {
+	command := strings.ReplaceAll(o.Rerun, focusPlace, ShellQuote(regexp.QuoteMeta(text)+"$"))
+	if oneCase != "" {
+		command = "GATE_CASE=" + ShellQuote(oneCase) + " " + command
+	}
+	return secret.Text(command)
 }
 
-func shellQuote(text string) string {
+// plainWord matches what a shell takes as it is.
+var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./:=@%+,-]+$`)
+
+// ShellQuote is a word as a POSIX shell takes it for exactly text.
+func ShellQuote(text string) string {
+	if plainWord.MatchString(text) {
+		return text
+	}
 	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }

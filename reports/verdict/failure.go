@@ -1,36 +1,62 @@
 package verdict
 
 import (
+	"regexp"
 	"strings"
 
 	"github.com/onsi/ginkgo/v2/types"
 )
 
+// rerunMark stands before the command in a message that WithRerun made.
+const rerunMark = "\nrerun: "
+
+// WithRerun adds to the message of a failure the command that runs its spec again, and of it only the case that it names.
+func WithRerun(message string, options Options, text string) string {
+	return strings.TrimRight(message, "\n") + rerunMark + options.Again(text, labelled(message)["case"])
+}
+
 func newFailure(raw types.SpecReport) *Failure {
-	failure := &Failure{How: raw.State.String(), Message: strings.TrimSpace(raw.Failure.Message), Location: location(raw.Failure.Location)}
+	message, _, _ := strings.Cut(raw.Failure.Message, rerunMark)
+	failure := &Failure{How: raw.State.String(), Message: strings.TrimSpace(message), Location: location(raw.Failure.Location)}
 	if raw.Failure.ForwardedPanic != "" {
 		failure.Message += ": " + raw.Failure.ForwardedPanic
 	}
 	labels := labelled(failure.Message)
 	failure.Expected, failure.Got, failure.Divergence = labels["expected"], labels["got"], labels["first divergence"]
-	failure.rerun = labels["rerun"]
+	failure.oneCase = labels["case"]
 	if failure.Expected == "" && failure.Got == "" {
 		failure.Expected, failure.Got = gomegaSides(failure.Message)
 	}
 	return failure
 }
 
-// brief is the failure in one line: the first line of its message, unless that is only the beginning
-// of Gomega's common form.
+// brief is the failure in one line.
 func (f *Failure) brief() string {
-	first := oneLine(f.Message)
-	if first == "Expected" && f.Expected != "" {
+	if oneLine(f.Message) == "Expected" && f.Expected != "" {
 		return "expected " + f.Got + " " + f.Expected
 	}
-	return first
+	return essence(f.Message)
 }
 
-// labelled finds the lines that begin "expected:", "got:", "first divergence:" and "rerun:" (in any
+// typeNote is Gomega's note of a value's type, and of the address where it lay.
+var typeNote = regexp.MustCompile(`^<[^>]*>:\s*`)
+
+// essence is the line of a message that says most: the first, unless that is the head of Gomega's form for an unexpected
+// error; then the error's own text.
+func essence(message string) string {
+	head, rest, _ := strings.Cut(strings.TrimSpace(message), "\n")
+	if !strings.HasSuffix(head, "Unexpected error:") {
+		return strings.TrimSpace(head)
+	}
+	for line := range strings.Lines(rest) {
+		if line = typeNote.ReplaceAllString(strings.TrimSpace(line), ""); line != "" {
+			return line
+		}
+	}
+	return head
+}
+
+// labelled finds the lines that begin "expected:", "got:", "first divergence:" and "case:" (in any
 // case), which the harness's own matchers write. Of several the first counts.
 func labelled(message string) map[string]string {
 	found := map[string]string{}

@@ -5,6 +5,7 @@ package verdict
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"touchstone/reports/evidence"
@@ -49,7 +50,9 @@ const (
 // report so that the verdict can be computed again.
 type Options struct {
 	Subject         Subject       `json:"subject"`
-	Package         string        `json:"package"`                  // the suite's package, for rerun commands: ./gates/gate1
+	Rerun           string        `json:"rerun"`                    // the command that runs it again, with {focus} where a spec is selected
+	Tree            string        `json:"tree,omitempty"`           // which tree of specs was built, for a gate that has several
+	SourcesSHA256   string        `json:"sourcesSha256,omitempty"`  // of the specs, faults and registry, as Teeth has it
 	Plan            []PlannedSpec `json:"plan"`                     // every spec of the tree before anything ran
 	Teeth           *Teeth        `json:"teeth,omitempty"`          // nil when the faults were not run
 	Repeated        string        `json:"repeated,omitempty"`       // the command-line flag that repeats whole runs, if one was given
@@ -77,9 +80,10 @@ type Result struct {
 	Line            string    `json:"line"` // the verdict with its subject, as it is printed
 	ExitCode        int       `json:"exitCode"`
 	Counts          Counts    `json:"counts"`
-	Restrictions    []string  `json:"restrictions"` // why the run cannot be more than INCOMPLETE
-	Problems        []string  `json:"problems"`     // failures outside of specs, such as a failed setup
-	TeethMeasured   bool      `json:"teethMeasured"`
+	Restrictions    []string  `json:"restrictions"`  // why the run cannot be more than INCOMPLETE
+	Problems        []string  `json:"problems"`      // failures outside of specs, such as a failed setup
+	SourcesSHA256   string    `json:"sourcesSha256"` // of the specs, faults and registry; empty where the gate does not tell
+	TeethMeasured   bool      `json:"teethMeasured"` // with exactly these sources
 	Started         time.Time `json:"started"`
 	Ended           time.Time `json:"ended"`
 	Seed            int64     `json:"seed"` // of Ginkgo's spec order
@@ -105,7 +109,8 @@ type Row struct {
 	Level   requirement.Level   `json:"level"`
 	Proof   string              `json:"proof"`
 	State   State               `json:"state"`
-	Reasons []string            `json:"reasons"`          // why it is not PASSED
+	Reasons []string            `json:"reasons"` // why it is not PASSED
+	Parts   Parts               `json:"parts"`
 	Waiver  *requirement.Waiver `json:"waiver,omitempty"` // as the registry has it
 	Waived  bool                `json:"waived"`           // the waiver holds and excuses the row
 	Faults  []string            `json:"faults"`
@@ -114,18 +119,43 @@ type Row struct {
 	Specs   []Spec              `json:"specs"`
 }
 
-// Partly tells of a row that is NOT RUN how much of it did run and pass, such as "5 of 6 specs passed"; empty if nothing did.
-func (r Row) Partly() string {
-	passed := 0
-	for _, spec := range r.Specs {
-		if spec.State == Passed {
-			passed++
-		}
+// Parts is how much of a row passed: its specs, and the parts of specs that were recorded as not run.
+type Parts struct {
+	Passed  int       `json:"passed"`
+	Total   int       `json:"total"`
+	Missing []Missing `json:"missing"` // by reason
+}
+
+// Missing is why parts did not run, such as "needs a CUDA device", and how many.
+type Missing struct {
+	Reason string `json:"reason"`
+	Parts  int    `json:"parts"`
+}
+
+// say counts the parts: "4 need a CUDA device", "1 part needs a CUDA device" or "2 not run: off".
+func (m Missing) say(plural, singular string) string {
+	need, needs := strings.CutPrefix(m.Reason, "needs ")
+	switch {
+	case needs && m.Parts == 1:
+		return "1" + singular + " needs " + need
+	case needs:
+		return fmt.Sprintf("%d%s need %s", m.Parts, plural, need)
 	}
-	if r.State != NotRun || passed == 0 {
+	return fmt.Sprintf("%d%s not run: %s", m.Parts, plural, m.Reason)
+}
+
+// Partly tells how much of a row passed where that is not all of it: "5 of 9 parts · 4 need a CUDA device"; empty for a
+// row that is whole, that failed, or of which nothing ran.
+func (r Row) Partly() string {
+	whole := len(r.Parts.Missing) == 0 && r.State != NotRun
+	if whole || r.Parts.Passed == 0 || r.State == Failed || r.State == Inconclusive {
 		return ""
 	}
-	return fmt.Sprintf("%d of %d specs passed", passed, len(r.Specs))
+	said := fmt.Sprintf("%d of %d parts", r.Parts.Passed, r.Parts.Total)
+	for _, missing := range r.Parts.Missing {
+		said += " · " + missing.say("", "")
+	}
+	return said
 }
 
 // Spec is one spec of a row.
@@ -139,6 +169,8 @@ type Spec struct {
 	Process  int              `json:"process"` // Ginkgo's parallel process, from 1
 	Evidence []evidence.Entry `json:"evidence"`
 	Rerun    string           `json:"rerun"` // the command that runs this spec alone
+
+	partsOnly bool // it is NOT RUN because it recorded nothing but parts that did not run
 }
 
 // Failure says how a spec failed.
@@ -150,7 +182,7 @@ type Failure struct {
 	Got        string `json:"got,omitempty"`
 	Divergence string `json:"divergence,omitempty"` // the first place where the two differ
 
-	rerun string // the command that the message gives for the one case that failed, if it does
+	oneCase string // the one case that failed, where the message names it
 }
 
 // Observed tells the first n things the row's specs recorded, and how many they recorded in all.

@@ -2,42 +2,105 @@ package verdict
 
 import (
 	"fmt"
-	"slices"
+	"strconv"
 	"strings"
+
+	"touchstone/reports/harmless"
+	"touchstone/reports/secret"
 )
 
-// Subject says what was tested with what. A verdict is never printed without it.
+// Subject says what was tested with what. A verdict is never printed without it. A digest is there only where the harness
+// read the very file that ran or was served; other facts are claims of the worker unless Shown says otherwise.
 type Subject struct {
-	Worker         string `json:"worker"` // name
-	WorkerVersion  string `json:"workerVersion"`
-	WorkerSHA256   string `json:"workerSha256"` // of the executable; empty for a worker reached by URL
-	Device         string `json:"device"`       // "cpu", "NVIDIA H200", ...
-	Simulated      bool   `json:"simulated"`    // the CUDA layer ran on a simulated device
-	Model          string `json:"model"`
-	ModelSHA256    string `json:"modelSha256"` // of the model file; empty when the harness cannot read it
-	HarnessVersion string `json:"harnessVersion"`
-	Dialect        string `json:"dialect"`      // of the worker's HTTP interface: "touchstone" or "openai"
-	Capabilities   string `json:"capabilities"` // what the subject offers, as it was found: "http, restart, logs"
+	Worker              string `json:"worker"` // as it was configured: name, URL or command line
+	WorkerVersion       string `json:"workerVersion"`
+	WorkerExecutable    string `json:"workerExecutable"`    // path of the program that ran; empty for a worker that was not found
+	WorkerSHA256        string `json:"workerSha256"`        // of that program
+	Device              string `json:"device"`              // that served: "cpu", "NVIDIA H200", ...
+	Simulated           bool   `json:"simulated"`           // the CUDA rows ran on a simulated device
+	CUDADevice          string `json:"cudaDevice"`          // on which the CUDA rows ran, where it was not simulated
+	NativeLibrary       string `json:"nativeLibrary"`       // path of the library that the native rows asked; empty for the built-in one
+	NativeLibrarySHA256 string `json:"nativeLibrarySha256"` // of that file
+	Model               string `json:"model"`
+	ModelSHA256         string `json:"modelSha256"` // of the model file, where it was the harness that gave it to the worker
+	HarnessVersion      string `json:"harnessVersion"`
+	Dialect             string `json:"dialect"`      // of the worker's HTTP interface: "touchstone" or "openai"
+	Capabilities        string `json:"capabilities"` // what the subject offers, as it was found: "http, restart, logs"
+	Shown               Shown  `json:"shown"`
+}
+
+// Shown tells which facts the harness established itself, from the system or the driver. The others are the worker's word.
+type Shown struct {
+	WorkerVersion bool `json:"workerVersion"`
+	Device        bool `json:"device"`
+	CUDADevice    bool `json:"cudaDevice"`
+	Model         bool `json:"model"`
+}
+
+// maxSubjectText is how much of a fact is kept, in characters: a subject does not write the report.
+const maxSubjectText = 200
+
+// cleaned is the subject without what could spoof a report: one harmless line a field, and no secrets.
+func (s Subject) cleaned() Subject {
+	harmless.Each(&s, func(text string) string {
+		return clip(strings.ReplaceAll(harmless.Line(secret.Text(text)), "·", "•"), maxSubjectText)
+	})
+	return s
 }
 
 func (s Subject) parts() []string {
 	worker := "worker " + orUnknown(s.Worker)
-	if s.WorkerVersion != "" {
+	if s.Shown.WorkerVersion && s.WorkerVersion != "" {
 		worker += " " + s.WorkerVersion
 	}
 	worker += digestNote(s.WorkerSHA256)
+	if !s.Shown.WorkerVersion && s.WorkerVersion != "" {
+		worker += ", version " + fact(s.WorkerVersion, false)
+	}
 	if s.overOpenAI() {
 		worker += " over the OpenAI API"
 	}
 	parts := []string{
 		worker,
-		"device " + orUnknown(s.Device),
-		"model " + orUnknown(s.Model) + digestNote(s.ModelSHA256),
+		"device " + fact(s.Device, s.Shown.Device),
+		"model " + fact(s.Model, s.Shown.Model || s.ModelSHA256 != "") + digestNote(s.ModelSHA256),
 	}
-	if s.Simulated {
+	if s.NativeLibrary != "" {
+		parts = append(parts, "native library "+s.NativeLibrary+digestNote(s.NativeLibrarySHA256))
+	}
+	switch {
+	case s.Simulated:
 		parts = append(parts, "CUDA layer on a simulated device")
+	case s.CUDADevice != "":
+		parts = append(parts, "CUDA layer on "+fact(s.CUDADevice, s.Shown.CUDADevice))
 	}
 	return parts
+}
+
+// fact is a fact as it was shown, or in quotes what the worker claims without its having been shown.
+func fact(value string, shown bool) string {
+	if value == "" || shown {
+		return orUnknown(value)
+	}
+	return strconv.Quote(value) + " (claimed)"
+}
+
+// Claims names the facts that are there, but are only the worker's word.
+func (s Subject) Claims() []string {
+	var names []string
+	for _, fact := range []struct {
+		name  string
+		value string
+		shown bool
+	}{
+		{"version", s.WorkerVersion, s.Shown.WorkerVersion}, {"device", s.Device, s.Shown.Device},
+		{"CUDA device", s.CUDADevice, s.Shown.CUDADevice}, {"model", s.Model, s.Shown.Model || s.ModelSHA256 != ""},
+	} {
+		if fact.value != "" && !fact.shown {
+			names = append(names, fact.name)
+		}
+	}
+	return names
 }
 
 // overOpenAI tells whether the worker was asked in the OpenAI dialect, by other specs than in the touchstone one.
@@ -56,84 +119,4 @@ func digestNote(digest string) string {
 		return ""
 	}
 	return fmt.Sprintf(" (sha256 %.12s)", digest)
-}
-
-// line is the verdict with its subject and, where it is not a plain PASS, the reason.
-func (r *Result) line() string {
-	parts := []string{fmt.Sprintf("%s %d/%d", r.Verdict, r.Counts.Passed, r.Counts.Total)}
-	parts = append(parts, r.Subject.parts()...)
-	for _, state := range []State{Failed, Inconclusive, Unproven} {
-		if ids := r.idsIn(state); len(ids) > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s: %s", len(ids), strings.ToLower(string(state)), shorten(ids)))
-		}
-	}
-	parts = append(parts, r.notRunParts()...)
-	if waived := r.waivedIDs(); len(waived) > 0 {
-		parts = append(parts, fmt.Sprintf("%d waived: %s", len(waived), shorten(waived)))
-	}
-	if len(r.Problems) > 0 {
-		parts = append(parts, oneLine(r.Problems[0]))
-	}
-	if len(r.Restrictions) > 0 {
-		parts = append(parts, "not a full run: "+strings.Join(r.Restrictions, ", "))
-	}
-	return strings.Join(parts, " · ")
-}
-
-// notRunParts counts the rows that did not run by their first reason, in the order of the registry.
-func (r *Result) notRunParts() []string {
-	var reasons []string
-	count := map[string]int{}
-	for _, row := range r.Rows {
-		if row.State != NotRun {
-			continue
-		}
-		reason := "no reason given"
-		if len(row.Reasons) > 0 {
-			reason = oneLine(row.Reasons[0])
-		}
-		if count[reason]++; count[reason] == 1 {
-			reasons = append(reasons, reason)
-		}
-	}
-	var parts []string
-	for _, reason := range reasons {
-		parts = append(parts, fmt.Sprintf("%d not run: %s", count[reason], reason))
-	}
-	if len(parts) > 3 {
-		parts = append(parts[:3], fmt.Sprintf("and %d more reasons", len(parts)-3))
-	}
-	return parts
-}
-
-func (r *Result) idsIn(state State) []string {
-	return r.ids(func(row Row) bool { return row.State == state && !row.Waived })
-}
-
-func (r *Result) waivedIDs() []string {
-	return r.ids(func(row Row) bool { return row.Waived })
-}
-
-func (r *Result) ids(match func(Row) bool) []string {
-	var ids []string
-	for _, row := range r.Rows {
-		if match(row) {
-			ids = append(ids, row.ID)
-		}
-	}
-	return ids
-}
-
-// shorten lists at most four ids.
-func shorten(ids []string) string {
-	if len(ids) > 4 {
-		ids = append(slices.Clone(ids[:4]), "…")
-	}
-	return strings.Join(ids, ", ")
-}
-
-// oneLine is the first line of text, without the line's surrounding space.
-func oneLine(text string) string {
-	first, _, _ := strings.Cut(strings.TrimSpace(text), "\n")
-	return strings.TrimSpace(first)
 }

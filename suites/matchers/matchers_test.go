@@ -58,7 +58,7 @@ func TestBeWithinBoundHidesNoElement(t *testing.T) {
 		if within {
 			continue
 		}
-		if text := matcher.FailureMessage(b); !strings.Contains(text, "element 777") || !strings.Contains(text, "GATE_CASE='op:f32:n=3'") {
+		if text := matcher.FailureMessage(b); !strings.Contains(text, "element 777") || !strings.Contains(text, "case: op:f32:n=3") {
 			t.Errorf("%s: the message names neither element nor case:\n%s", c.name, text)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -17,15 +18,17 @@ import (
 	"touchstone/gates/gate1"
 	"touchstone/reports"
 	"touchstone/reports/attest"
+	"touchstone/reports/harmless"
 	"touchstone/reports/requirement"
+	"touchstone/reports/verdict"
 )
 
-// registries are those of this harness, by gate.
-var registries = map[string][]byte{"gate1": gate1.Registry}
+// gates are those of this harness, by name.
+var gates = map[string]func() (reports.Known, error){"gate1": gate1.Known}
 
 func main() {
 	if err := newCommand().Execute(); err != nil {
-		fmt.Fprintln(os.Stderr, "gate:", err)
+		fmt.Fprintln(os.Stderr, "gate:", harmless.Text(err.Error()))
 		os.Exit(1)
 	}
 }
@@ -37,7 +40,7 @@ func newCommand() *cobra.Command {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(listCommand(), verifyCommand(), renderCommand(), diffCommand(), mergeCommand(), minimiseCommand())
+	root.AddCommand(listCommand(), verifyCommand(), renderCommand(), diffCommand(), teethCommand(), mergeCommand(), minimiseCommand())
 	return root
 }
 
@@ -47,17 +50,10 @@ func listCommand() *cobra.Command {
 		Short: "Print the requirements of every gate, or of those named",
 		RunE: func(command *cobra.Command, names []string) error {
 			if len(names) == 0 {
-				for name := range registries {
-					names = append(names, name)
-				}
-				slices.Sort(names)
+				names = slices.Sorted(maps.Keys(gates))
 			}
 			for _, name := range names {
-				text, found := registries[name]
-				if !found {
-					return fmt.Errorf("there is no gate %q", name)
-				}
-				registry, err := requirement.Load(text)
+				_, registry, err := gateNamed(name)
 				if err != nil {
 					return err
 				}
@@ -68,6 +64,18 @@ func listCommand() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// gateNamed is what the harness knows of a gate, and its registry.
+func gateNamed(name string) (known reports.Known, registry *requirement.Registry, err error) {
+	load, found := gates[name]
+	if !found {
+		return known, nil, fmt.Errorf("there is no gate %q", name)
+	}
+	if known, err = load(); err == nil {
+		registry, err = requirement.Load(known.Registry)
+	}
+	return known, registry, err
 }
 
 func list(out io.Writer, registry *requirement.Registry) error {
@@ -84,7 +92,7 @@ func list(out io.Writer, registry *requirement.Registry) error {
 }
 
 type verifyFlags struct {
-	key, registry, worker, model, notBefore string
+	key, registry, teeth, worker, model, notBefore string
 }
 
 func verifyCommand() *cobra.Command {
@@ -95,8 +103,8 @@ func verifyCommand() *cobra.Command {
 		Long: `Computes the report in DIR again from what ran (ginkgo.json), what had to run (registry.yaml), the subject
 (run.json) and the evidence, compares every file with it, and says each difference. Exits 1 on any.
 
-Without --key a report that was made up whole, without a contradiction, is accepted: only a signature says
-who made a report.`,
+Without --key an unsigned report that was made up whole, without a contradiction, is accepted: only a signature says
+who made a report. A signed report needs --key.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(command *cobra.Command, args []string) error {
 			options, err := flags.options()
@@ -108,6 +116,7 @@ who made a report.`,
 	}
 	command.Flags().StringVar(&flags.key, "key", "", "file with the public ed25519 key (PEM) that must have signed the report")
 	command.Flags().StringVar(&flags.registry, "registry", "", "file with the registry to compare with, for a gate that this harness does not have")
+	command.Flags().StringVar(&flags.teeth, "teeth", "", "file of faults that the report was made with, where that is not this harness's own")
 	command.Flags().StringVar(&flags.worker, "worker", "", "file of the worker that must have been tested")
 	command.Flags().StringVar(&flags.model, "model", "", "file of the model that must have been used")
 	command.Flags().StringVar(&flags.notBefore, "not-before", "", "time (RFC 3339) or date before which the run must not have started")
@@ -115,7 +124,12 @@ who made a report.`,
 }
 
 func (f verifyFlags) options() (options reports.VerifyOptions, err error) {
-	options.Registries = registries
+	options.Gates = map[string]reports.Known{}
+	for name, load := range gates {
+		if options.Gates[name], err = load(); err != nil {
+			return options, err
+		}
+	}
 	if f.registry != "" {
 		text, err := os.ReadFile(f.registry)
 		if err != nil {
@@ -125,7 +139,21 @@ func (f verifyFlags) options() (options reports.VerifyOptions, err error) {
 		if err != nil {
 			return options, fmt.Errorf("%s: %w", f.registry, err)
 		}
-		options.Registries = map[string][]byte{registry.Gate: text}
+		options.Gates = map[string]reports.Known{registry.Gate: {Registry: text}}
+	}
+	if f.teeth != "" {
+		text, err := os.ReadFile(f.teeth)
+		if err != nil {
+			return options, err
+		}
+		teeth, err := verdict.ReadTeeth(text)
+		if err != nil {
+			return options, fmt.Errorf("%s: %w", f.teeth, err)
+		}
+		for name, known := range options.Gates {
+			known.Teeth = teeth
+			options.Gates[name] = known
+		}
 	}
 	if f.key != "" {
 		text, err := os.ReadFile(f.key)
@@ -182,11 +210,8 @@ func verify(out io.Writer, dir string, options reports.VerifyOptions) error {
 		return errors.New("the report is refused")
 	}
 	signature := "not signed: it agrees with itself, which does not say who made it"
-	switch {
-	case options.Key != nil:
+	if verification.Signed {
 		signature = "signed by the given key"
-	case verification.Signed:
-		signature = "signed, but not checked: no --key was given"
 	}
 	fmt.Fprintf(out, "ACCEPTED: %s\n%s\n", signature, verification.Report.Result.Line)
 	return nil

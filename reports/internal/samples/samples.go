@@ -79,13 +79,16 @@ func Entries(record func(*Recorder)) types.ReportEntries {
 	return all
 }
 
+// sources stands for the digest of the sample's sources.
+const sources = "d1735750d1735750d1735750d1735750d1735750d1735750d1735750d1735750"
+
 // Options are those of the sample's run.
 func Options() verdict.Options {
 	options := verdict.Options{
-		Package: "./gates/sample",
+		Rerun: "go tool ginkgo run --focus={focus} ./gates/sample", SourcesSHA256: sources,
 		Subject: verdict.Subject{Worker: "touchstone", WorkerVersion: "1.0.0", WorkerSHA256: evidence.Digest([]byte("worker")), Device: "cpu",
 			Simulated: true, Model: "haiku", ModelSHA256: evidence.Digest([]byte("model")), HarnessVersion: "1.0.0"},
-		Teeth: &verdict.Teeth{HarnessVersion: "1.0.0", Rows: map[string]verdict.TeethRow{"HTTP-01": {Killed: []string{"no-answer"}, Survived: []string{"late-answer"}}}},
+		Teeth: &verdict.Teeth{SourcesSHA256: sources, Rows: map[string]verdict.TeethRow{"HTTP-01": {Killed: []string{"no-answer"}, Survived: []string{"late-answer"}}}},
 	}
 	for _, spec := range Ginkgo().SpecReports {
 		options.Plan = append(options.Plan, verdict.PlannedSpec{Row: spec.LeafNodeLabels[0], Text: spec.FullText()})

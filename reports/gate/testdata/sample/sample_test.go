@@ -23,20 +23,42 @@ var registry []byte
 
 var scenario = os.Getenv("SCENARIO")
 
+// hostile is what a subject writes that wants to be more than text.
+const hostile = "\x1b[31m\r\n::stop-commands::x\n  ::error::y\n##[error]z\u202e<script>a</script> | ![i](http://i) [l](http://l) `t` www.x.y a@b.c"
+
 func TestSample(t *testing.T) {
 	gate.Run(t, gate.Gate{
 		Registry:  registry,
-		Package:   "./gates/sample",
+		Tree:      tree(),
+		Rerun:     gate.GinkgoRerun("./gates/sample", "--url", "http://me:hunter2@host"),
 		ReportDir: "reports/out/sample",
 		Subject: func() verdict.Subject {
 			late.Wait()
 			if scenario == "subject panics" {
 				panic("no worker")
 			}
+			if scenario == "hostile" {
+				return verdict.Subject{Worker: hostile, WorkerVersion: hostile, Device: hostile, Model: hostile, Capabilities: hostile}
+			}
+			if scenario == "setup fails" {
+				return verdict.Subject{}
+			}
 			return verdict.Subject{Worker: "sample", WorkerVersion: "1.0.0", WorkerSHA256: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", Device: "cpu", Model: "tiny"}
 		},
-		KnownFaults: []string{"no-answer", "wrong-answer", "slow-answer"},
+		Configured:    "http://host",
+		Secrets:       []string{"hunter2", `sk-"1`},
+		SourcesSHA256: "5a5a",
+		KnownFaults:   []string{"no-answer", "wrong-answer", "slow-answer"},
 	})
+}
+
+// tree names the tree of specs: some scenarios add one.
+func tree() string {
+	switch scenario {
+	case "pending", "programmatic focus", "must pass repeatedly":
+		return scenario
+	}
+	return ""
 }
 
 var _ = BeforeSuite(func() {
@@ -63,6 +85,18 @@ var _ = Describe("sample", func() {
 			Expect(41).To(Equal(42), "the answer")
 		case "panics":
 			panic("boom")
+		case "hostile":
+			evidence.Observe(hostile, hostile, hostile)
+			evidence.Attach(hostile, "text/plain", []byte(hostile))
+			Expect(hostile).To(Equal("an answer"), hostile)
+		case "secrets":
+			header := map[string][]string{"Authorization": {"Bearer another"}, "X-Echo": {`sk-"1`}}
+			evidence.Transcript("ask", evidence.Exchange{Method: "GET", URL: "http://me:another@host", RequestHeader: header, ResponseBody: `{"key": "sk-\"1"}`})
+			evidence.Attach("log", "text/plain", []byte(`started with sk-"1`))
+			evidence.Observe("log", map[string]string{`sk-"1`: "hunter2"}, "")
+			Expect(`sk-"1`).To(BeEmpty())
+		case "beyond the bound":
+			evidence.KernelError("gemm", "q4_0", "avx2", 64, 1.5, "row 0 column 1")
 		}
 		evidence.Observe("answer", 42, "")
 		evidence.Transcript("ask", evidence.Exchange{Method: "GET", URL: "/answer", Status: 200, ElapsedMS: 5,
@@ -80,6 +114,8 @@ var _ = Describe("sample", func() {
 			Skip("needs a CUDA device")
 		case "should fails":
 			Fail("too slow")
+		case "a part missing":
+			evidence.NotRun("on a device", "needs a CUDA device")
 		}
 		evidence.Observe("time", 3, "ms")
 	})
