@@ -57,8 +57,10 @@ func TestGate1(t *testing.T) {
 func settings(c target.Config) []string {
 	var flags []string
 	for _, setting := range []struct{ flag, value, otherwise string }{
-		{"--worker-url", c.WorkerURL, ""}, {"--worker-cmd", c.WorkerCmd, ""}, {"--native-lib", c.NativeLib, ""}, {"--device", c.Device, "auto"},
-		{"--dialect", c.Dialect, target.DialectTouchstone}, {"--model", c.Model, filepath.Join(target.Root(), "fixtures", "models", "haiku.gguf")},
+		{"--worker-url", c.WorkerURL, ""}, {"--worker-cmd", c.WorkerCmd, ""}, {"--native-lib", c.NativeLib, ""},
+		{"--device", c.Device, "auto"},
+		{"--dialect", c.Dialect, target.DialectTouchstone},
+		{"--model", c.Model, filepath.Join(target.Root(), "fixtures", "models", "haiku.gguf")},
 	} {
 		if setting.value != setting.otherwise {
 			flags = append(flags, setting.flag, setting.value)

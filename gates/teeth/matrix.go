@@ -77,7 +77,8 @@ func (m Matrix) Teeth() verdict.Teeth {
 
 // Summary is the matrix in one line.
 func (m Matrix) Summary() string {
-	return fmt.Sprintf("%d of %d faults killed, %d of %d rows proven · sources %.12s", m.Killed, m.Faults, m.RowsProven, len(m.Rows), m.SourcesSHA256)
+	return fmt.Sprintf("%d of %d faults killed, %d of %d rows proven · sources %.12s",
+		m.Killed, m.Faults, m.RowsProven, len(m.Rows), m.SourcesSHA256)
 }
 
 // MatrixFile is the matrix as ReadMatrix reads it.

@@ -107,7 +107,8 @@ func (t Tools) Play(ctx context.Context, trial Trial, rows []string, reportDir s
 func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string, reportDir string) (Outcome, error) {
 	suite := exec.CommandContext(ctx, t.Gate, "--ginkgo.no-color", "--ginkgo.label-filter="+anyOf(rows))
 	suite.Dir = filepath.Join(t.Root, t.Package)
-	suite.Env = append(os.Environ(), "GATE_REPORT_DIR="+reportDir, "GATE_REQUIRE_COMPLETE=false", "GATE_TEETH=", "GATE_PLAN=", "GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=",
+	suite.Env = append(os.Environ(), "GATE_REPORT_DIR="+reportDir, "GATE_REQUIRE_COMPLETE=false", "GATE_TEETH=", "GATE_PLAN=",
+		"GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=",
 		"GATE_DIALECT="+trial.Dialect)
 	suite.Env = append(suite.Env, environment...)
 	suite.Cancel = func() error { return suite.Process.Signal(syscall.SIGINT) }
