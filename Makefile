@@ -14,6 +14,7 @@ BENCH_FORMATS ?= F16 Q8_0 Q4_0 Q4_K_M
 # Sources of the native code, for the formatter.
 NATIVE := $(shell git ls-files 'native/*.h' 'native/*.cc' 'native/*.cu' 'native/*.cuh' 'native/*.c' 2>/dev/null)
 
+GATES    := gate1 openai
 SABOTEUR := fixtures/saboteurs/native/saboteur.c
 
 .PHONY: help
@@ -28,6 +29,10 @@ build: ## Build the worker and the gate command into bin/
 .PHONY: gate1
 gate1: ## Run Gate 1 against the bundled worker; report in reports/out/gate1/
 	$(GO) tool ginkgo run ./gates/gate1
+
+.PHONY: openai
+openai: ## Run the gate for servers of the OpenAI API against the bundled worker; report in reports/out/openai/
+	$(GO) tool ginkgo run ./gates/openai
 
 .PHONY: soak
 soak: ## Run the determinism soak (RUNS=…, ARGS="--duration 8h …"); report in reports/out/soak/
@@ -47,8 +52,18 @@ asan: ## The native tests and the FFI and kernel specs under AddressSanitizer
 	GATE_REPORT_DIR=$(CURDIR)/reports/out/asan $(GO) test -asan -timeout 30m ./gates/gate1 -ginkgo.label-filter='/^(FFI|KRN|KV)-/'
 
 .PHONY: teeth
-teeth: ## Play every fault against Gate 1; matrix in reports/out/teeth/
+teeth: ## Play every fault against every gate; matrices in reports/out/teeth/, their outcomes also beside the gates
 	TEETH=all $(GO) tool ginkgo run -p ./gates/teeth
+	for gate in $(GATES); do cp reports/out/teeth/$$gate/teeth.json gates/$$gate/teeth.json || exit; done
+
+.PHONY: check-teeth
+check-teeth: ## Fail if specs, faults or registry have changed since the faults were played
+	$(GO) run ./gates/cmd/gate teeth
+
+.PHONY: plan
+plan: ## Write the lists of the gates' specs anew, after specs were added or renamed
+	for gate in $(GATES); do rm -f build/$$gate-plan.txt; mkdir -p build; \
+	  GATE_PLAN=$(CURDIR)/build/$$gate-plan.txt $(GO) test ./gates/$$gate -run '^TestGate' -count=1 && mv build/$$gate-plan.txt gates/$$gate/plan.txt || exit; done
 
 # Models of the size of Qwen2.5-0.5B with random weights, for measuring speed.
 build/models/%.gguf:

@@ -89,18 +89,25 @@ func manifest(files map[string][]byte) []byte {
 	return out.Bytes()
 }
 
-// Clear removes a folder that this package wrote, so that a run that dies leaves no older report behind. A missing or empty
-// folder is fine. One that holds anything that its manifest does not list, or no manifest, is refused and left untouched.
+// Clear removes a folder that this package wrote, so that a run that dies leaves no older report behind. What CheckFolder
+// refuses it leaves untouched.
 func Clear(dir string) error {
+	if err := CheckFolder(dir); err != nil {
+		return err
+	}
+	return os.RemoveAll(resolved(dir))
+}
+
+// CheckFolder tells whether WriteFolder would write into a folder: a missing or empty one is fine. One that holds anything
+// that its manifest does not list, or no manifest, is refused.
+func CheckFolder(dir string) error {
 	dir = resolved(dir)
 	found, err := contents(dir)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(found) == 0 {
 		return nil
-	case err != nil:
+	}
+	if err != nil {
 		return err
-	case len(found) == 0:
-		return os.Remove(dir)
 	}
 	text, err := os.ReadFile(filepath.Join(dir, ManifestFile))
 	if err != nil || !strings.HasPrefix(string(text), manifestHead) {
@@ -117,7 +124,7 @@ func Clear(dir string) error {
 			return fmt.Errorf("%s holds %s, which no gate wrote: choose another report directory or empty it", dir, name)
 		}
 	}
-	return os.RemoveAll(dir)
+	return nil
 }
 
 // resolved is the folder that a link leads to, or dir where it leads nowhere.

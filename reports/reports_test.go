@@ -178,6 +178,10 @@ var _ = Describe("junit.xml", func() {
 	It("gives the reason of a row that did not run", func() {
 		Expect(string(render(newSample())["junit.xml"])).To(ContainSubstring(`<skipped message="needs a CUDA device">`))
 	})
+
+	It("skips the part of a spec that did not run", func() {
+		Expect(string(render(newSample())["junit.xml"])).To(MatchRegexp(`<testcase name="sample multiplies: gemm by cuBLAS"[^>]*>\s*<skipped message="needs a CUDA device">`))
+	})
 })
 
 func expectCounts(declared map[string]string, counted junitCounts) {
@@ -204,6 +208,7 @@ var _ = Describe("checklist.md", func() {
 		Expect(failures).To(ContainSubstring("waived by Kim until 2030-01-31: rounding under review"))
 		Expect(failures).To(ContainSubstring("### ❓ INT-01 Survives: INCONCLUSIVE"))
 		Expect(table).To(ContainSubstring("| ✅ | HTTP-01 | Answers | PASSED | p99 3.25 ms · text \"&lt;b&gt;&amp; \\| \\`tick\\`\" · execute: 200, 10 events in 100 ms | 1/2 faults | 1.5 s |"))
+		Expect(table).To(ContainSubstring("| 🟡 | KRN-01 | Multiplies | UNPROVEN 1 of 2 parts · 1 needs a CUDA device |"))
 		Expect(table).To(ContainSubstring("| ⚪ | CUDA-01 | Finds its device | NOT RUN | needs a CUDA device |"))
 	})
 

@@ -124,7 +124,8 @@ func Read(dir string) (*Report, error) {
 
 func load(files map[string][]byte) (*Report, error) {
 	var missing []string
-	for _, name := range []string{GinkgoFile, RegistryFile, RunFile, ReportFile, ChecklistFile, JUnitFile, HTMLFile, AttestationFile, ManifestFile} {
+	for _, name := range []string{GinkgoFile, RegistryFile, RunFile, ReportFile, ChecklistFile, JUnitFile, HTMLFile,
+		AttestationFile, ManifestFile} {
 		if _, found := files[name]; !found {
 			missing = append(missing, name)
 		}

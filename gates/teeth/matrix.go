@@ -5,24 +5,23 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
 	"touchstone/reports"
+	"touchstone/reports/markdown"
 	"touchstone/reports/requirement"
 	"touchstone/reports/verdict"
 )
 
 // Matrix is the outcome of all trials, as matrix.json holds it.
 type Matrix struct {
-	HarnessVersion string      `json:"harnessVersion"`
-	Control        string      `json:"control"` // the verdict without a fault
-	Rows           []MatrixRow `json:"rows"`
-	Faults         int         `json:"faults"`
-	Killed         int         `json:"killed"`
-	RowsProven     int         `json:"rowsProven"` // rows that at least one fault turned red
+	SourcesSHA256 string      `json:"sourcesSha256"` // of the specs, faults and registry with which they were played
+	Control       string      `json:"control"`       // the verdict without a fault
+	Rows          []MatrixRow `json:"rows"`
+	Faults        int         `json:"faults"`
+	Killed        int         `json:"killed"`
+	RowsProven    int         `json:"rowsProven"` // rows that at least one fault turned red
 }
 
 // MatrixRow is one requirement with the outcome of each of its faults.
@@ -34,8 +33,8 @@ type MatrixRow struct {
 }
 
 // NewMatrix joins outcomes to the rows of the registry. A fault without an outcome was not played and is not in the matrix.
-func NewMatrix(registry *requirement.Registry, control string, outcomes []Outcome) Matrix {
-	matrix := Matrix{HarnessVersion: reports.HarnessVersion, Control: control}
+func NewMatrix(registry *requirement.Registry, sourcesSHA256, control string, outcomes []Outcome) Matrix {
+	matrix := Matrix{SourcesSHA256: sourcesSHA256, Control: control}
 	for _, row := range registry.Rows {
 		line := MatrixRow{ID: row.ID, Layer: row.Layer, Title: row.Title}
 		proven := false
@@ -61,9 +60,9 @@ func NewMatrix(registry *requirement.Registry, control string, outcomes []Outcom
 
 // Teeth is the matrix as gate reports take it up.
 func (m Matrix) Teeth() verdict.Teeth {
-	teeth := verdict.Teeth{HarnessVersion: m.HarnessVersion, Rows: map[string]verdict.TeethRow{}}
+	teeth := verdict.Teeth{SourcesSHA256: m.SourcesSHA256, Rows: map[string]verdict.TeethRow{}}
 	for _, row := range m.Rows {
-		var line verdict.TeethRow
+		line := verdict.TeethRow{Killed: []string{}, Survived: []string{}}
 		for _, outcome := range row.Outcomes {
 			if outcome.Killed {
 				line.Killed = append(line.Killed, outcome.Fault)
@@ -78,14 +77,15 @@ func (m Matrix) Teeth() verdict.Teeth {
 
 // Summary is the matrix in one line.
 func (m Matrix) Summary() string {
-	return fmt.Sprintf("%d of %d faults killed, %d of %d rows proven · harness %s", m.Killed, m.Faults, m.RowsProven, len(m.Rows), m.HarnessVersion)
+	return fmt.Sprintf("%d of %d faults killed, %d of %d rows proven · sources %.12s",
+		m.Killed, m.Faults, m.RowsProven, len(m.Rows), m.SourcesSHA256)
 }
 
-// Write puts matrix.md, matrix.html, matrix.json and teeth.json into a folder.
+// MatrixFile is the matrix as ReadMatrix reads it.
+const MatrixFile = "matrix.json"
+
+// Write puts matrix.md, matrix.html, matrix.json and teeth.json into a folder, in place of those of an earlier matrix.
 func (m Matrix) Write(dir string) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
 	html, err := m.html()
 	if err != nil {
 		return err
@@ -98,12 +98,9 @@ func (m Matrix) Write(dir string) error {
 	if err != nil {
 		return err
 	}
-	for name, content := range map[string][]byte{"matrix.md": m.markdown(), "matrix.html": html, "matrix.json": matrix, "teeth.json": teeth} {
-		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
+	return reports.WriteFolder(dir, map[string][]byte{
+		"matrix.md": m.markdown(), "matrix.html": html, MatrixFile: append(matrix, '\n'), "teeth.json": append(teeth, '\n'),
+	})
 }
 
 func (m Matrix) markdown() []byte {
@@ -130,11 +127,10 @@ func (o Outcome) word() string {
 // cell makes a text fit a cell of a Markdown table.
 func cell(text string) string {
 	const most = 120
-	text = strings.Join(strings.Fields(text), " ")
 	if runes := []rune(text); len(runes) > most {
 		text = string(runes[:most]) + "…"
 	}
-	return strings.NewReplacer("|", "\\|", "<", "&lt;", "`", "'").Replace(text)
+	return markdown.Text(text)
 }
 
 var matrixPage = template.Must(template.New("matrix").Parse(`<!doctype html>

@@ -9,7 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 	"syscall"
 	"time"
@@ -23,8 +23,8 @@ import (
 // Tools are the programs that a trial runs, built once.
 type Tools struct {
 	Root     string // of the repository
-	Gate     string // the gate's compiled suite
-	Package  string // its package, "./gates/gate1"
+	Folder   string // for what trials need
+	Gate     string // the gate command
 	Worker   string // the bundled worker
 	Sabotage string // the command that stands in for a worker
 	Saboteur string // the library that wraps a native one
@@ -40,14 +40,13 @@ func Build(ctx context.Context, root, folder string) (Tools, error) {
 		programs = prebuilt
 	}
 	tools := Tools{
-		Root: root, Package: "./gates/gate1",
-		Gate: filepath.Join(programs, "gate1.test"), Worker: filepath.Join(programs, "worker"), Sabotage: filepath.Join(programs, "sabotage"),
+		Root: root, Folder: folder, Gate: filepath.Join(programs, "gate"), Worker: filepath.Join(programs, "worker"), Sabotage: filepath.Join(programs, "sabotage"),
 		Saboteur: filepath.Join(folder, "libsaboteur.so"), Native: os.Getenv("GATE_NATIVE_LIB"),
 	}
 	commands := [][]string{{"cc", "-std=c11", "-O1", "-shared", "-fPIC", "-o", tools.Saboteur, "fixtures/saboteurs/native/saboteur.c", "-ldl", "-lm"}}
 	if prebuilt == "" {
 		commands = append(commands,
-			[]string{"go", "test", "-c", "-o", tools.Gate, tools.Package},
+			[]string{"go", "build", "-o", tools.Gate, "./gates/cmd/gate"},
 			[]string{"go", "build", "-o", tools.Worker, "./worker"},
 			[]string{"go", "build", "-o", tools.Sabotage, "./fixtures/saboteurs/cmd/sabotage"})
 	}
@@ -68,9 +67,9 @@ func Build(ctx context.Context, root, folder string) (Tools, error) {
 // Outcome is what a trial showed.
 type Outcome struct {
 	Trial
-	Killed  bool          `json:"killed"`           // the row turned red, and the report said FAIL
+	Killed  bool          `json:"killed"`           // the row FAILED with the message that the fault expects, and so did the gate
 	State   verdict.State `json:"state"`            // of the row
-	Reason  string        `json:"reason"`           // the failure's first line
+	Reason  string        `json:"reason"`           // the message that the fault expects, or else the first one
 	Others  []string      `json:"others,omitempty"` // other rows of the layer that turned red
 	Line    string        `json:"line"`             // the report's verdict
 	Seconds float64       `json:"seconds"`
@@ -79,33 +78,28 @@ type Outcome struct {
 // stopGrace is how long a suite gets to clean up after an interrupt before it is killed.
 const stopGrace = 20 * time.Second
 
-// Control runs the gate on rows behind an injector, "worker" or "native", that plays no fault. Red rows are in Others.
-func (t Tools) Control(ctx context.Context, injector string, rows []string, reportDir string) (Outcome, error) {
-	environment := t.workerInjection(saboteurs.None)
-	if injector == "native" {
-		environment = t.nativeInjection(saboteurs.None)
-	}
-	return t.run(ctx, Trial{Fault: saboteurs.None}, environment, rows, reportDir)
+// Control runs a gate on rows behind an injector, saboteurs.HTTP or saboteurs.Native, that plays no fault. Red rows are in Others.
+func (t Tools) Control(ctx context.Context, gate string, injector saboteurs.Door, rows []string, reportDir string) (Outcome, error) {
+	return t.play(ctx, Trial{Gate: gate, Fault: saboteurs.None}, saboteurs.Fault{Name: saboteurs.None, Door: injector}, rows, reportDir)
 }
 
-// Play runs the gate on rows with the trial's fault in place.
-func (t Tools) Play(ctx context.Context, trial Trial, rows []string, reportDir string) (Outcome, error) {
-	environment := t.workerInjection(trial.Fault)
-	switch {
-	case slices.Contains(saboteurs.NativeFaults(), trial.Fault):
-		environment = t.nativeInjection(trial.Fault)
-	case trial.Native:
-		environment = append(environment, "GATE_NATIVE_LIB="+t.Native)
-	}
-	return t.run(ctx, trial, environment, rows, reportDir)
+// Green tells of a control that no row was red: a subject that never starts leaves none green.
+func (o Outcome) Green() bool { return o.Fault == saboteurs.None && len(o.Others) == 0 && o.Line != "" }
+
+// Play runs the trial's gate on rows with its fault in place.
+func (t Tools) Play(ctx context.Context, trial Trial, fault saboteurs.Fault, rows []string, reportDir string) (Outcome, error) {
+	return t.play(ctx, trial, fault, rows, reportDir)
 }
 
-func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string, reportDir string) (Outcome, error) {
-	outcome := Outcome{Trial: trial}
-	suite := exec.CommandContext(ctx, t.Gate, "--ginkgo.no-color", "--ginkgo.label-filter="+anyOf(rows))
-	suite.Dir = filepath.Join(t.Root, t.Package)
-	suite.Env = append(os.Environ(), "GATE_REPORT_DIR="+reportDir, "GATE_REQUIRE_COMPLETE=false", "GATE_TEETH=", "GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=",
-		"GATE_DIALECT="+trial.Dialect)
+func (t Tools) play(ctx context.Context, trial Trial, fault saboteurs.Fault, rows []string, reportDir string) (Outcome, error) {
+	environment, err := t.inject(trial, fault)
+	if err != nil {
+		return Outcome{}, err
+	}
+	suite := exec.CommandContext(ctx, t.Gate, "run", trial.Gate, "--label-filter", anyOf(rows))
+	suite.Dir = t.Root
+	suite.Env = append(os.Environ(), "GATE_REPORT_DIR="+reportDir, "GATE_REQUIRE_COMPLETE=false", "GATE_TEETH=", "GATE_PLAN=",
+		"GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=")
 	suite.Env = append(suite.Env, environment...)
 	suite.Cancel = func() error { return suite.Process.Signal(syscall.SIGINT) }
 	suite.WaitDelay = stopGrace
@@ -113,19 +107,27 @@ func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string,
 	suite.Stdout, suite.Stderr = &output, &output
 	started := time.Now()
 	runErr := suite.Run()
-	outcome.Seconds = time.Since(started).Seconds()
+	took := time.Since(started)
 
 	result, err := readResult(reportDir)
 	if err != nil {
-		return outcome, fmt.Errorf("fault %s left no report: %w (%w)\n%s", trial.Fault, err, errors.Join(runErr, ctx.Err()), tail(output.String()))
+		return Outcome{}, fmt.Errorf("fault %s left no report: %w (%w)\n%s", trial.Fault, err, errors.Join(runErr, ctx.Err()), tail(output.String()))
 	}
-	outcome.Line = result.Line
+	outcome := judge(trial, fault, result, runErr != nil)
+	outcome.Seconds = took.Seconds()
+	return outcome, nil
+}
+
+// judge says what a trial showed from the report of its run and whether the run exited with a failure.
+func judge(trial Trial, fault saboteurs.Fault, result verdict.Result, exitedRed bool) Outcome {
+	outcome := Outcome{Trial: trial, Line: result.Line}
 	for _, row := range result.Rows {
 		red := row.State == verdict.Failed || row.State == verdict.Inconclusive
 		switch {
 		case row.ID == trial.Row:
-			outcome.State, outcome.Reason = row.State, reason(row)
-			outcome.Killed = red && result.Verdict == verdict.Fail && runErr != nil
+			message, expected := expectedMessage(fault, row)
+			outcome.State, outcome.Reason = row.State, message
+			outcome.Killed = row.State == verdict.Failed && expected && result.Verdict == verdict.Fail && exitedRed
 		case red:
 			outcome.Others = append(outcome.Others, row.ID)
 			if trial.Row == "" {
@@ -133,18 +135,37 @@ func (t Tools) run(ctx context.Context, trial Trial, environment, rows []string,
 			}
 		}
 	}
-	return outcome, nil
+	return outcome
 }
 
-// workerInjection is the environment that puts a fault in front of and around the worker's process.
-func (t Tools) workerInjection(fault string) []string {
-	worker := fmt.Sprintf("%s serve --port {inner} --model {model} --device {device}", t.Worker)
-	return []string{fmt.Sprintf("GATE_WORKER_CMD=%s --fault %s --listen 127.0.0.1:{port} -- %s", t.Sabotage, fault, worker)}
+// expectedMessage finds the failure of a row that the fault expects; without one it gives what the row says.
+func expectedMessage(fault saboteurs.Fault, row verdict.Row) (message string, expected bool) {
+	expect := regexp.MustCompile(fault.Expect)
+	for _, spec := range row.Specs {
+		if spec.Failure != nil && expect.MatchString(spec.Failure.Message) {
+			return strings.Join(strings.Fields(spec.Failure.Message), " "), true
+		}
+	}
+	return reason(row), false
 }
 
-// nativeInjection is the environment that wraps the native library, in the harness and in the worker.
-func (t Tools) nativeInjection(fault string) []string {
-	return []string{"GATE_NATIVE_LIB=" + t.Saboteur, "SABOTEUR_LIBRARY=" + t.Native, "SABOTEUR_FAULT=" + fault}
+// inject is the environment that puts a fault in place: a library around the native one, in the harness and in the worker, or
+// a proxy and a process around the worker, by a profile of the subject.
+func (t Tools) inject(trial Trial, fault saboteurs.Fault) ([]string, error) {
+	if fault.Door == saboteurs.Native {
+		return []string{"GATE_NATIVE_LIB=" + t.Saboteur, "SABOTEUR_LIBRARY=" + t.Native, "SABOTEUR_FAULT=" + fault.Name}, nil
+	}
+	profile, err := os.CreateTemp(t.Folder, "profile-*.yaml")
+	if err != nil {
+		return nil, err
+	}
+	command := fmt.Sprintf("%s --fault %s --listen 127.0.0.1:{port} -- %s serve --port {inner} --model {model} --device {device}", t.Sabotage, fault.Name, t.Worker)
+	_, err = fmt.Fprintf(profile, "command: %q\noptions-of: touchstone\n", command)
+	environment := []string{"GATE_PROFILE=" + profile.Name(), "GATE_NATIVE_LIB="}
+	if trial.Native {
+		environment[1] += t.Native
+	}
+	return environment, errors.Join(err, profile.Close())
 }
 
 // anyOf is the label filter that matches any of the rows.

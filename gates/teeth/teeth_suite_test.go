@@ -14,11 +14,11 @@ import (
 	. "github.com/onsi/gomega"
 
 	"touchstone/fixtures/saboteurs"
-	"touchstone/gates/gate1"
+	"touchstone/gates/catalogue"
+	"touchstone/gates/suite"
 	"touchstone/gates/teeth"
+	"touchstone/reports"
 	"touchstone/reports/requirement"
-	"touchstone/reports/verdict"
-	"touchstone/suites/target"
 )
 
 const (
@@ -28,24 +28,21 @@ const (
 	trialTimeout = 6 * time.Minute
 	// sample labels one fault of each row; `make test` runs these.
 	sample = "sample"
-	// openAI labels what is played in the OpenAI dialect.
-	openAI = "openai"
 )
 
-// TestTeeth plays faults against Gate 1. On its own it plays the sample; with TEETH=all, as `make teeth` sets it, all.
+// TestTeeth plays faults against every gate. On its own it plays the sample; with TEETH=all, as `make teeth` sets it, all.
 func TestTeeth(t *testing.T) {
 	RegisterFailHandler(Fail)
 	suite, reporter := GinkgoConfiguration()
 	if os.Getenv("TEETH") != "all" && suite.LabelFilter == "" {
 		suite.LabelFilter = sample
 	}
-	RunSpecs(t, "teeth of gate1", suite, reporter)
+	RunSpecs(t, "teeth", suite, reporter)
 }
 
 var (
-	registry *requirement.Registry
-	tools    teeth.Tools
-	workDir  string
+	tools   teeth.Tools
+	workDir string
 )
 
 // setup is what process 1 hands to the others.
@@ -58,6 +55,11 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	dir, err := os.MkdirTemp("", "teeth-")
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(os.RemoveAll, dir)
+	if os.Getenv("TEETH") == "all" {
+		for _, gate := range catalogue.Gates {
+			Expect(reports.CheckFolder(matrixDir(gate.Name))).To(Succeed()) // before the long run
+		}
+	}
 	absolute, err := filepath.Abs(root)
 	Expect(err).NotTo(HaveOccurred())
 	built, err := teeth.Build(ctx, absolute, dir)
@@ -71,24 +73,33 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	tools, workDir = got.Tools, got.WorkDir
 })
 
-var _ = Describe("Gate 1", func() {
-	var err error
-	registry, err = requirement.Load(gate1.Registry)
+var _ = Describe("teeth", func() {
+	for _, gate := range catalogue.Gates {
+		Describe("of "+gate.Name, Label(gate.Name), func() { registerTrials(gate) })
+	}
+})
+
+func registerTrials(gate suite.Gate) {
+	registry, err := teeth.Registry(gate)
 	if err != nil {
 		panic(err) // the tree cannot be built
 	}
-	trials, err := teeth.Plan(registry)
+	trials, err := teeth.Plan(gate)
 	if err != nil {
 		panic(err)
 	}
 	sampled := teeth.FirstOfEachRow(trials)
 
 	It("is green with the injectors in place and no fault", Label(sample), func(ctx SpecContext) {
-		for _, injector := range []string{"worker", "native"} {
-			outcome, err := tools.Control(ctx, injector, rowsOf(""), filepath.Join(workDir, "control-"+injector))
+		injectors := []saboteurs.Door{saboteurs.HTTP}
+		if slices.Contains(gate.Doors(), saboteurs.Native) {
+			injectors = append(injectors, saboteurs.Native)
+		}
+		for _, injector := range injectors {
+			outcome, err := tools.Control(ctx, gate.Name, injector, rowsOf(registry, ""), filepath.Join(workDir, gate.Name+"-control-"+string(injector)))
 			Expect(err).NotTo(HaveOccurred())
-			AddReportEntry("control", outcome.Line)
-			Expect(outcome.Others).To(BeEmpty(), "rows that are red without a fault, behind the %s injector: %s\n%s", injector, outcome.Line, outcome.Reason)
+			AddReportEntry("control", outcome)
+			Expect(outcome.Green()).To(BeTrue(), "rows that are red without a fault, behind the %s injector: %s\n%s", injector, outcome.Line, outcome.Reason)
 		}
 	}, SpecTimeout(trialTimeout))
 
@@ -98,73 +109,68 @@ var _ = Describe("Gate 1", func() {
 			labels = append(labels, sample)
 		}
 		It(fmt.Sprintf("turns %s red when %s", trial.Row, trial.Fault), labels, func(ctx SpecContext) {
-			rows := rowsOf(trial.Layer)
+			rows := rowsOf(registry, trial.Layer)
 			if os.Getenv("TEETH") != "all" {
 				rows = []string{trial.Row}
 			}
-			outcome, err := tools.Play(ctx, trial, rows, filepath.Join(workDir, trial.Fault))
+			fault, _ := saboteurs.Find(trial.Fault, gate.Doors()...)
+			outcome, err := tools.Play(ctx, trial, fault, rows, filepath.Join(workDir, gate.Name+"-"+trial.Row+"-"+trial.Fault))
 			Expect(err).NotTo(HaveOccurred())
 			AddReportEntry("outcome", outcome)
-			Expect(outcome.Killed).To(BeTrue(), "%s survived the fault %s: it is %s\n%s", trial.Row, trial.Fault, outcome.State, outcome.Line)
+			Expect(outcome.Killed).To(BeTrue(), "%s survived the fault %s: it is %s, %s\n%s", trial.Row, trial.Fault, outcome.State, outcome.Reason, outcome.Line)
 		}, SpecTimeout(trialTimeout))
 	}
-})
+}
 
-// In the OpenAI dialect the gate asks other questions, so its teeth are shown apart. The matrix is of the touchstone dialect.
-var _ = Describe("Gate 1 over the OpenAI API", func() {
-	rows := func() []string { return slices.Concat(rowsOf("HTTP"), rowsOf("Integration")) }
-
-	It("is not red with the proxy in place and no fault, and the null worker earns no green row", Label(sample, openAI), func(ctx SpecContext) {
-		control := teeth.Trial{Fault: saboteurs.None, Row: "INT-01", Dialect: target.DialectOpenAI}
-		outcome, err := tools.Play(ctx, control, rows(), filepath.Join(workDir, "openai-control"))
-		Expect(err).NotTo(HaveOccurred())
-		Expect(outcome.Others).To(BeEmpty(), "rows that are red without a fault: %s", outcome.Line)
-		// INT-01 is green if, beside what else it asks, a gate against a null worker was not.
-		Expect(outcome.State).To(Equal(verdict.Passed), "INT-01: %s", outcome.Reason)
-	}, SpecTimeout(trialTimeout))
-
-	trials, err := teeth.Plan(registry)
-	if err != nil {
-		panic(err) // the tree cannot be built
+var _ = ReportAfterSuite("the matrices of rows and faults", func(report Report) {
+	played := map[string]*teeth.Played{}
+	for _, gate := range catalogue.Gates {
+		played[gate.Name] = new(teeth.Played)
 	}
-	sampled := []string{"drop-end", "one-token-differs"}
-	for _, trial := range teeth.OverOpenAI(trials) {
-		labels := Label(openAI, trial.Row)
-		if slices.Contains(sampled, trial.Fault) {
-			labels = append(labels, sample)
-		}
-		It(fmt.Sprintf("turns %s red over the OpenAI API when %s", trial.Row, trial.Fault), labels, func(ctx SpecContext) {
-			outcome, err := tools.Play(ctx, trial, []string{trial.Row}, filepath.Join(workDir, "openai-"+trial.Fault))
-			Expect(err).NotTo(HaveOccurred())
-			Expect(outcome.Killed).To(BeTrue(), "%s survived the fault %s: it is %s\n%s", trial.Row, trial.Fault, outcome.State, outcome.Line)
-		}, SpecTimeout(trialTimeout))
-	}
-})
-
-var _ = ReportAfterSuite("the matrix of rows and faults", func(report Report) {
-	var outcomes []teeth.Outcome
-	control := "not played"
 	for _, spec := range report.SpecReports {
 		for _, entry := range spec.ReportEntries {
 			switch entry.Name {
 			case "control":
-				control = entry.StringRepresentation()
+				outcome := outcomeOf(entry)
+				played[outcome.Gate].Controls = append(played[outcome.Gate].Controls, outcome)
 			case "outcome":
-				outcomes = append(outcomes, outcomeOf(entry))
+				outcome := outcomeOf(entry)
+				played[outcome.Gate].Outcomes = append(played[outcome.Gate].Outcomes, outcome)
 			}
 		}
 	}
-	if report.SuiteConfig.DryRun || len(outcomes) == 0 {
+	// A sample plays each fault against its own row alone, which says nothing of the others: it is no part of a matrix.
+	if report.SuiteConfig.DryRun || os.Getenv("TEETH") != "all" {
 		return
 	}
-	matrix := teeth.NewMatrix(registry, control, outcomes)
-	dir := filepath.Join(root, "reports", "out", "teeth")
-	if override := os.Getenv("GATE_REPORT_DIR"); override != "" {
-		dir = override
+	for _, gate := range catalogue.Gates {
+		if len(played[gate.Name].Outcomes) == 0 {
+			continue
+		}
+		dir := matrixDir(gate.Name)
+		before, err := teeth.ReadMatrix(dir)
+		Expect(err).NotTo(HaveOccurred())
+		known, err := gate.Known()
+		Expect(err).NotTo(HaveOccurred())
+		registry, err := teeth.Registry(gate)
+		Expect(err).NotTo(HaveOccurred())
+		matrix, err := teeth.Join(registry, known.SourcesSHA256, before, *played[gate.Name])
+		if err != nil {
+			fmt.Printf("\n%s: no matrix is written: %v\n", gate.Name, err)
+			continue
+		}
+		Expect(matrix.Write(dir)).To(Succeed())
+		fmt.Printf("\n%s: %s\n%s\n", gate.Name, matrix.Summary(), filepath.Join(dir, "matrix.md"))
 	}
-	Expect(matrix.Write(dir)).To(Succeed())
-	fmt.Printf("\n%s\n%s\n", matrix.Summary(), filepath.Join(dir, "matrix.md"))
 })
+
+// matrixDir is the folder of a gate's matrix.
+func matrixDir(gate string) string {
+	if override := os.Getenv("GATE_REPORT_DIR"); override != "" {
+		return filepath.Join(override, gate)
+	}
+	return filepath.Join(root, "reports", "out", "teeth", gate)
+}
 
 // outcomeOf reads an outcome back, whether this process recorded it or another one sent it.
 func outcomeOf(entry types.ReportEntry) teeth.Outcome {
@@ -177,7 +183,7 @@ func outcomeOf(entry types.ReportEntry) teeth.Outcome {
 }
 
 // rowsOf lists the rows of a layer, or all rows for "".
-func rowsOf(layer string) []string {
+func rowsOf(registry *requirement.Registry, layer string) []string {
 	var ids []string
 	for _, row := range registry.Rows {
 		if layer == "" || row.Layer == layer {
@@ -187,15 +193,19 @@ func rowsOf(layer string) []string {
 	return ids
 }
 
-var _ = Describe("The plan", func() {
-	It("plays every fault that the saboteurs implement", Label(sample), func() {
-		trials, err := teeth.Plan(registry)
-		Expect(err).NotTo(HaveOccurred())
-		var planned []string
-		for _, trial := range trials {
-			planned = append(planned, trial.Fault)
+var _ = Describe("The plans", func() {
+	It("play every fault that the saboteurs implement", Label(sample), func() {
+		planned := map[string]bool{}
+		for _, gate := range catalogue.Gates {
+			trials, err := teeth.Plan(gate)
+			Expect(err).NotTo(HaveOccurred())
+			for _, trial := range trials {
+				fault, _ := saboteurs.Find(trial.Fault, gate.Doors()...)
+				planned[string(fault.Door)+" "+fault.Name] = true
+			}
 		}
-		slices.Sort(planned)
-		Expect(planned).To(Equal(saboteurs.All()))
+		for _, fault := range saboteurs.Faults() {
+			Expect(planned).To(HaveKey(string(fault.Door)+" "+fault.Name), "no gate lists the claim %s", fault.Claim)
+		}
 	})
 })

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/onsi/ginkgo/v2"
 	"github.com/onsi/ginkgo/v2/types"
@@ -39,7 +40,8 @@ type Gate struct {
 	Subject func() verdict.Subject
 	// Configured names the subject as it was given, for runs that end before the subject is known.
 	Configured string
-	// Secrets are keys and passwords that the run was given. None of them gets into a report or a message of a failure.
+	// Secrets are keys and passwords that the run was given. None of them gets into a report or a message of a failure, nor
+	// does what Rerun and Configured name as secret.
 	Secrets []string
 	// ReportDir is where the report goes. The environment variable GATE_REPORT_DIR wins over it.
 	ReportDir string
@@ -78,6 +80,7 @@ func Run(t TB, g Gate) {
 	if err := g.applyEnvironment(); err != nil {
 		t.Fatal(err)
 	}
+	g.Secrets = append(slices.Clone(g.Secrets), secret.Named(g.Rerun+" "+g.Configured)...)
 	gomega.RegisterFailHandler(g.fail)
 	defer registry.Select()()
 	description := registry.Gate + " " + registry.Title

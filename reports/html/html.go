@@ -124,12 +124,14 @@ func newPage(result verdict.Result, files map[string][]byte) page {
 	}
 	subject := result.Subject
 	for _, f := range []fact{
-		{"Worker", strings.TrimSpace(subject.Worker + " " + subject.WorkerVersion)}, {"Worker program", subject.WorkerExecutable}, {"Worker sha256", subject.WorkerSHA256},
+		{"Worker", strings.TrimSpace(subject.Worker + " " + subject.WorkerVersion)},
+		{"Worker program", subject.WorkerExecutable}, {"Worker sha256", subject.WorkerSHA256},
 		{"Native library", subject.NativeLibrary}, {"Native library sha256", subject.NativeLibrarySHA256},
 		{"Dialect", subject.Dialect}, {"Offers", subject.Capabilities}, {"Device", subject.Device}, {"CUDA rows on", subject.CUDADevice},
 		{"Model", subject.Model}, {"Model sha256", subject.ModelSHA256}, {"Only claimed", strings.Join(subject.Claims(), ", ")},
 		{"Started", result.Started.UTC().Format("2006-01-02 15:04:05 UTC")}, {"Took", duration(result.Ended.Sub(result.Started).Seconds())},
-		{"Registry", result.RegistryVersion}, {"Registry sha256", result.RegistrySHA256}, {"Harness", subject.HarnessVersion}, {"Sources sha256", result.SourcesSHA256},
+		{"Registry", result.RegistryVersion}, {"Registry sha256", result.RegistrySHA256},
+		{"Harness", subject.HarnessVersion}, {"Sources sha256", result.SourcesSHA256},
 		{"Order seed", fmt.Sprint(result.Seed)}} {
 		if f.Value != "" {
 			p.Facts = append(p.Facts, f)
@@ -156,7 +158,7 @@ func newRow(result verdict.Result, r verdict.Row, files map[string][]byte) row {
 	view := row{Row: r, Look: look(r.State), Teeth: "not measured", Time: duration(r.Seconds),
 		Observed: strings.Join(r.Reasons, "; ")}
 	if partly := r.Partly(); partly != "" {
-		view.Look.Text += " · " + partly
+		view.Look.Text += " " + partly
 	}
 	if result.TeethMeasured {
 		view.Teeth = fmt.Sprintf("%d/%d faults", len(r.Killed), len(r.Faults))

@@ -145,6 +145,15 @@ func TestPageShowsVerdictFirstAndEveryRow(t *testing.T) {
 	}
 }
 
+func TestPartsThatDidNotRunAreNamed(t *testing.T) {
+	text, _ := page(t)
+	for _, want := range []string{"UNPROVEN 1 of 2 parts · 1 needs a CUDA device", "<li>gemm by cuBLAS: needs a CUDA device</li>"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not say %q", want)
+		}
+	}
+}
+
 func TestTextOfTheWorkerStaysText(t *testing.T) {
 	text, root := page(t)
 	for _, node := range elements(root) {

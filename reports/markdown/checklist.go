@@ -132,7 +132,7 @@ func stateCell(row verdict.Row) string {
 		cell += " (SHOULD)"
 	}
 	if partly := row.Partly(); partly != "" {
-		cell += " · " + text(partly)
+		cell += " " + text(partly)
 	}
 	if row.Waived {
 		cell += " · " + waiverNote(row)

@@ -34,6 +34,27 @@ func Text(text string) string {
 	return userInfo.ReplaceAllString(text, "${1}"+Hidden+"@")
 }
 
+// minNamed is the length from which a value that a command names as secret is looked for elsewhere: shorter ones stand in
+// every text.
+const minNamed = 6
+
+// Named are the values that Text would hide in a command, to be hidden wherever else they turn up.
+func Named(command string) []string {
+	var values []string
+	for _, match := range assignment.FindAllStringSubmatch(command, -1) {
+		values = append(values, strings.Trim(match[2], `"'`))
+	}
+	for _, match := range header.FindAllStringSubmatch(command, -1) {
+		values = append(values, match[2])
+	}
+	for _, match := range userInfo.FindAllString(command, -1) {
+		_, user, _ := strings.Cut(strings.TrimSuffix(match, "@"), "://")
+		_, password, _ := strings.Cut(user, ":")
+		values = append(values, password)
+	}
+	return slices.DeleteFunc(values, func(value string) bool { return len(value) < minNamed || value == Hidden })
+}
+
 // Values hides each of the given values wherever it stands in a text, also as JSON writes it, and JSON within JSON. An
 // empty value hides nothing.
 func Values(text string, values []string) string {

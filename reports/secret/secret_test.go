@@ -2,6 +2,7 @@ package secret_test
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -40,6 +41,13 @@ func TestValuesAreHiddenInEveryForm(t *testing.T) {
 	}
 	if got := secret.Values("abcabc", []string{"abc", "abcabc"}); got != secret.Hidden {
 		t.Errorf("a value that holds another gives %q", got)
+	}
+}
+
+func TestNamedAreTheValuesOfACommand(t *testing.T) {
+	got := secret.Named(`gate run --worker-cmd 'server --api-key sk-123 --key=1 --port {port}' --url http://me:hunter2@host -H "Authorization: Bearer abcdef" --token [hidden]`)
+	if want := []string{"sk-123", "abcdef", "hunter2"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 

@@ -41,11 +41,11 @@ func (f *Failure) brief() string {
 // typeNote is Gomega's note of a value's type, and of the address where it lay.
 var typeNote = regexp.MustCompile(`^<[^>]*>:\s*`)
 
-// essence is the line of a message that says most: the first, unless that is the head of Gomega's form for an unexpected
+// essence is the line of a message that says most: the first, unless that is the head of a form in which Gomega shows an
 // error; then the error's own text.
 func essence(message string) string {
 	head, rest, _ := strings.Cut(strings.TrimSpace(message), "\n")
-	if !strings.HasSuffix(head, "Unexpected error:") {
+	if !strings.HasSuffix(head, "error:") {
 		return strings.TrimSpace(head)
 	}
 	for line := range strings.Lines(rest) {

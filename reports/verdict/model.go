@@ -189,6 +189,9 @@ type Failure struct {
 func (r Row) Observed(n int) (first []string, total int) {
 	for _, spec := range r.Specs {
 		for _, entry := range spec.Evidence {
+			if entry.Kind == evidence.KindNotRun {
+				continue
+			}
 			if total++; total <= n {
 				first = append(first, entry.String())
 			}

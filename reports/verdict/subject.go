@@ -27,6 +27,7 @@ type Subject struct {
 	Dialect             string `json:"dialect"`      // of the worker's HTTP interface: "touchstone" or "openai"
 	Capabilities        string `json:"capabilities"` // what the subject offers, as it was found: "http, restart, logs"
 	Shown               Shown  `json:"shown"`
+	Problem             string `json:"problem,omitempty"` // why the worker told nothing of itself: "GET /health answers 401"
 }
 
 // Shown tells which facts the harness established itself, from the system or the driver. The others are the worker's word.
@@ -34,7 +35,7 @@ type Shown struct {
 	WorkerVersion bool `json:"workerVersion"`
 	Device        bool `json:"device"`
 	CUDADevice    bool `json:"cudaDevice"`
-	Model         bool `json:"model"`
+	Model         bool `json:"model"` // its name; a digest is established in any case
 }
 
 // maxSubjectText is how much of a fact is kept, in characters: a subject does not write the report.
@@ -60,10 +61,13 @@ func (s Subject) parts() []string {
 	if s.overOpenAI() {
 		worker += " over the OpenAI API"
 	}
+	if s.Problem != "" {
+		worker += ", which told nothing of itself: " + s.Problem
+	}
 	parts := []string{
 		worker,
 		"device " + fact(s.Device, s.Shown.Device),
-		"model " + fact(s.Model, s.Shown.Model || s.ModelSHA256 != "") + digestNote(s.ModelSHA256),
+		"model " + fact(s.Model, s.Shown.Model) + digestNote(s.ModelSHA256),
 	}
 	if s.NativeLibrary != "" {
 		parts = append(parts, "native library "+s.NativeLibrary+digestNote(s.NativeLibrarySHA256))
@@ -94,7 +98,7 @@ func (s Subject) Claims() []string {
 		shown bool
 	}{
 		{"version", s.WorkerVersion, s.Shown.WorkerVersion}, {"device", s.Device, s.Shown.Device},
-		{"CUDA device", s.CUDADevice, s.Shown.CUDADevice}, {"model", s.Model, s.Shown.Model || s.ModelSHA256 != ""},
+		{"CUDA device", s.CUDADevice, s.Shown.CUDADevice}, {"model", s.Model, s.Shown.Model},
 	} {
 		if fact.value != "" && !fact.shown {
 			names = append(names, fact.name)

@@ -260,22 +260,25 @@ var _ = Describe("A result", func() {
 		w := newWorld()
 		w.options.Subject.Shown = verdict.Shown{}
 		w.options.Subject.Device, w.options.Subject.WorkerSHA256 = "NVIDIA H200 · PASS 9/9 (sha256 0)\n::error::", strings.Repeat("a", 64)
-		w.options.Subject.Model, w.options.Subject.ModelSHA256 = "m", strings.Repeat("b", 64)
+		w.options.Subject.ModelSHA256 = strings.Repeat("b", 64)
 		w.options.Subject.NativeLibrary, w.options.Subject.NativeLibrarySHA256 = "/lib/x.so", strings.Repeat("c", 64)
 		w.options.Subject.CUDADevice = "NVIDIA H200"
 		Expect(verdict.Compute(&w.registry, w.report, w.options).Line).To(Equal(`PASS 2/2 · worker w (sha256 aaaaaaaaaaaa), version "1" (claimed) · ` +
-			`device "NVIDIA H200 • PASS 9/9 (sha256 0) : :error::" (claimed) · model m (sha256 bbbbbbbbbbbb) · native library /lib/x.so (sha256 cccccccccccc) · ` +
+			`device "NVIDIA H200 • PASS 9/9 (sha256 0) : :error::" (claimed) · model "m" (claimed) (sha256 bbbbbbbbbbbb) · native library /lib/x.so (sha256 cccccccccccc) · ` +
 			`CUDA layer on "NVIDIA H200" (claimed)`))
-		w.options.Subject.Shown = verdict.Shown{WorkerVersion: true, Device: true, CUDADevice: true}
+		w.options.Subject.Shown = verdict.Shown{WorkerVersion: true, Device: true, CUDADevice: true, Model: true}
 		Expect(verdict.Compute(&w.registry, w.report, w.options).Line).NotTo(ContainSubstring("claimed"))
 	})
 
 	It("says why a run failed before anything was known", func() {
 		w := newWorld()
+		w.options.Subject = verdict.Subject{Worker: "http://host", Problem: "connection refused"}
 		w.report.SpecReports = append(w.report.SpecReports, types.SpecReport{LeafNodeType: types.NodeTypeBeforeSuite, State: types.SpecStateFailed,
 			Failure: types.Failure{Message: "Unexpected error:\n    <*target.Diagnosis | 0xc000123>: \n    UNHEALTHY: GET /health answers 401\n    {Port: 1}\noccurred"}})
 		w.report.SuiteSucceeded = false
-		Expect(verdict.Compute(&w.registry, w.report, w.options).Line).To(ContainSubstring("BeforeSuite failed: UNHEALTHY: GET /health answers 401"))
+		Expect(verdict.Compute(&w.registry, w.report, w.options).Line).To(And(
+			HavePrefix("FAIL 2/2 · worker http://host, which told nothing of itself: connection refused · device unknown"),
+			ContainSubstring("BeforeSuite failed: UNHEALTHY: GET /health answers 401")))
 	})
 
 	It("holds nothing that a terminal or a CI service would act on", func() {

@@ -7,6 +7,10 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"touchstone/reports"
+	"touchstone/reports/requirement"
+	"touchstone/reports/verdict"
 )
 
 // sampleDir is the small gate whose reports these tests work on.
@@ -50,6 +54,31 @@ func TestList(t *testing.T) {
 	}
 	if _, err := execute(t, "list", "gate9"); err == nil || err.Error() != `there is no gate "gate9"; there are [gate1 openai]` {
 		t.Fatalf("an unknown gate gives %v", err)
+	}
+}
+
+func TestTeeth(t *testing.T) {
+	registry := &requirement.Registry{Gate: "sample", Rows: []requirement.Row{{ID: "HTTP-04", Title: "Streams", Faults: []string{"drop-end", "index-gap"}}}}
+	known := reports.Known{SourcesSHA256: "now"}
+	for name, c := range map[string]struct {
+		teeth *verdict.Teeth
+		want  string
+	}{
+		"none":          {nil, "is stale"},
+		"other sources": {&verdict.Teeth{SourcesSHA256: "then"}, "is stale"},
+		"a survivor": {&verdict.Teeth{SourcesSHA256: "now", Rows: map[string]verdict.TeethRow{"HTTP-04": {Killed: []string{"drop-end"}}}},
+			"not seen to turn their rows red: HTTP-04 index-gap"},
+		"all killed": {&verdict.Teeth{SourcesSHA256: "now", Rows: map[string]verdict.TeethRow{"HTTP-04": {Killed: []string{"drop-end", "index-gap"}}}}, ""},
+	} {
+		var out bytes.Buffer
+		known.Teeth = c.teeth
+		err := teeth(&out, known, registry)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q\n%s", name, err, c.want, out.String())
+		}
+	}
+	if _, err := execute(t, "teeth", "gate9"); err == nil || err.Error() != `there is no gate "gate9"; there are [gate1 openai]` {
+		t.Errorf("an unknown gate gives %v", err)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"touchstone/reports"
+	"touchstone/reports/harmless"
 	"touchstone/suites/soak"
 )
 
@@ -85,7 +86,7 @@ func verifySoak(out io.Writer, dir string, options reports.VerifyOptions) error 
 	if n := len(differences); n > 0 {
 		fmt.Fprintf(out, "REFUSED: %d differences in %s\n", n, dir)
 		for _, difference := range differences {
-			fmt.Fprintln(out, "-", difference)
+			fmt.Fprintln(out, "-", harmless.Line(difference))
 		}
 		return errors.New("the report is refused")
 	}

@@ -40,7 +40,8 @@ make teeth.`,
 // teeth prints the outcome of a gate's faults; the error says why it does not hold.
 func teeth(out io.Writer, known reports.Known, registry *requirement.Registry) error {
 	if known.Teeth == nil || known.Teeth.SourcesSHA256 != known.SourcesSHA256 {
-		return fmt.Errorf("%s: the outcome of the faults is stale: specs, faults or registry have changed since they were played; run make teeth", registry.Gate)
+		return fmt.Errorf("%s: the outcome of the faults is stale: specs, faults or registry have changed since they were played; "+
+			"run make teeth", registry.Gate)
 	}
 	var survived []string
 	faults := 0

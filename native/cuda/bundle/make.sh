@@ -11,7 +11,7 @@ mkdir -p "$bundle/bin"
 
 # Sources and what the specs read, at the paths of the repository.
 git ls-files --cached --others --exclude-standard -- native fixtures/models fixtures/goldens fixtures/prompts \
-  fixtures/saboteurs/native suites/ffi gates/gate1/gate1.yaml gates/README.md LICENSE |
+  fixtures/saboteurs/native suites/ffi gates/README.md LICENSE |
   grep -v '\.go$' | tar --create --files-from=- | tar --extract --directory="$bundle"
 cp go.mod "$bundle/" # marks the root
 mkdir -p "$bundle/gates/teeth"
@@ -20,12 +20,11 @@ cp native/cuda/bundle/run.sh "$bundle/run.sh"
 # Programs in Go, for this processor.
 go=${GO:-go}
 link=(-trimpath -ldflags "-s -w")
-for package in worker gates/cmd/gate suites/integration/misbehave fixtures/saboteurs/cmd/sabotage \
+for package in worker gates/cmd/gate fixtures/saboteurs/cmd/sabotage \
   fixtures/synthetic/cmd/synthesize; do
   "$go" build "${link[@]}" -o "$bundle/bin/" "./$package"
 done
 "$go" build "${link[@]}" -o "$bundle/bin/" github.com/onsi/ginkgo/v2/ginkgo
-"$go" test -c "${link[@]}" -o "$bundle/bin/gate1.test" ./gates/gate1
 "$go" test -c "${link[@]}" -o "$bundle/gates/teeth/" ./gates/teeth # where it runs
 
 tar --create --gzip --file="$bundle.tar.gz" --directory=build gpu-bundle

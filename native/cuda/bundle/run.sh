@@ -53,7 +53,7 @@ step_check() { "$built/check" "$cpu" "$device_library" "$([ "$device" = sim ] &&
 
 step_gate() {
   local status=0
-  (cd gates/gate1 && GATE_REPORT_DIR=$out/gate1 "$root/bin/gate1.test" --ginkgo.no-color) || status=$?
+  bin/gate run gate1 --report-dir "$out/gate1" || status=$?
   bin/gate verify "$out/gate1"
   return "$status"
 }
@@ -77,8 +77,7 @@ step_bench() {
   done
   # A model file of the same shape through the worker: load, first token and rate as a client sees them.
   [ -f build/synthetic.gguf ] || bin/synthesize --out build/synthetic.gguf
-  (cd gates/gate1 && GATE_MODEL=$root/build/synthetic.gguf GATE_REPORT_DIR=$out/performance "$root/bin/gate1.test" \
-    --ginkgo.no-color --ginkgo.label-filter=PERF-01)
+  bin/gate run gate1 --model build/synthetic.gguf --report-dir "$out/performance" --label-filter PERF-01
   grep -A12 PERF-01 "$out/performance/checklist.md" || true
 }
 

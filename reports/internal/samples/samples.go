@@ -50,6 +50,7 @@ func Ginkgo() types.Report {
 		r.KernelError("gemm", "q8_0", "avx2", 1024, 0.75, "row 0 column 1")
 		r.LogitsHash("step 0", evidence.Digest([]byte("logits")))
 		r.Attach("log", "text/plain", []byte("multiplied\n"))
+		r.NotRun("gemm by cuBLAS", "needs a CUDA device")
 	}))
 	add("KRN-02", "adds", failed, "Expected\n    <int>: 3\nto equal\n    <int>: 4", nil)
 	add("INT-01", "survives", passed, "", nil)

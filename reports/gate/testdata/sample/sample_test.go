@@ -46,7 +46,7 @@ func TestSample(t *testing.T) {
 			return verdict.Subject{Worker: "sample", WorkerVersion: "1.0.0", WorkerSHA256: "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", Device: "cpu", Model: "tiny"}
 		},
 		Configured:    "http://host",
-		Secrets:       []string{"hunter2", `sk-"1`},
+		Secrets:       []string{`sk-"1`}, // and hunter2, which the URL names
 		SourcesSHA256: "5a5a",
 	})
 }
