@@ -61,7 +61,8 @@ func New(registryYAML []byte, ginkgo types.Report, options verdict.Options, secr
 	if err != nil {
 		return nil, err
 	}
-	harmless.Each(&options, func(text string) string { return secret.Values(text, secrets) })
+	hide := func(text string) string { return secret.Values(text, secrets) }
+	harmless.Each(&options, hide)
 	harmless.Each(&options.Subject, secret.Text)
 	options.Rerun = secret.Text(options.Rerun)
 	report := &Report{RegistryYAML: registryYAML, Registry: registry, Options: options, Evidence: map[string][]byte{}}
@@ -72,11 +73,13 @@ func New(registryYAML []byte, ginkgo types.Report, options verdict.Options, secr
 		}
 	}
 	ginkgo.SpecReports = specs
+	if len(secrets) > 0 {
+		harmless.Each(&ginkgo, hide)
+	}
 	// The result is computed from the very bytes that are stored, so that anyone can compute it again.
 	if report.GinkgoJSON, err = encodeJSON([]types.Report{ginkgo}); err != nil {
 		return nil, err
 	}
-	report.GinkgoJSON = []byte(secret.Values(string(report.GinkgoJSON), secrets))
 	if report.Ginkgo, err = decodeGinkgo(report.GinkgoJSON); err != nil {
 		return nil, err
 	}

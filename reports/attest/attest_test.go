@@ -128,6 +128,20 @@ func TestWithoutDigestsTheReportIsTheSubject(t *testing.T) {
 	}
 }
 
+func TestTheNativeLibraryIsASubjectAndClaimsAreNamed(t *testing.T) {
+	result := sample(t)
+	result.Subject.NativeLibrary, result.Subject.NativeLibrarySHA256 = "/opt/libworker.so", strings.Repeat("c", 64)
+	made := statement(t, result)
+	subjects := made.GetSubject()
+	if last := subjects[len(subjects)-1]; last.GetName() != "native library /opt/libworker.so" || last.GetDigest()["sha256"] != strings.Repeat("c", 64) {
+		t.Errorf("the last subject is %v", last)
+	}
+	text, err := json.Marshal(made.GetPredicate().AsMap()["configuration"])
+	if err != nil || !strings.Contains(string(text), `"claimed":["version","device","model"]`) {
+		t.Errorf("what is only claimed is not named: %s (%v)", text, err)
+	}
+}
+
 func TestABadDigestIsAnError(t *testing.T) {
 	result := sample(t)
 	result.Subject.WorkerSHA256 = "not a digest"

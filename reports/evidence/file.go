@@ -88,9 +88,12 @@ func IsEvidence(entry types.ReportEntry) bool {
 }
 
 // Detach returns a copy of a Ginkgo report entry as a report stores it, without its file's content, and
-// the file; nil where it has none. Secrets are hidden in the file. With redacted, texts are replaced; see Entry.Redacted.
+// the file; nil where it has none. Secrets are hidden in both. With redacted, texts are replaced; see Entry.Redacted.
 func Detach(raw types.ReportEntry, redacted bool, secrets []string) (types.ReportEntry, *File, error) {
 	entry, err := decode(raw)
+	if err == nil {
+		entry, err = entry.hide(secrets)
+	}
 	if err == nil && redacted {
 		entry, err = entry.Redacted()
 	}
@@ -98,10 +101,8 @@ func Detach(raw types.ReportEntry, redacted bool, secrets []string) (types.Repor
 		return raw, nil, fmt.Errorf("evidence %q: %w", raw.Name, err)
 	}
 	file := entry.File
-	if file != nil && len(secrets) > 0 {
-		file = newFile(file.MediaType, []byte(secret.Values(string(file.Content), secrets)))
-	}
 	entry.File = file.WithoutContent()
+	raw.Name = secret.Values(raw.Name, secrets)
 	raw.Value = types.WrapEntryValue(entry)
 	return raw, file, nil
 }

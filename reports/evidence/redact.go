@@ -3,7 +3,38 @@ package evidence
 import (
 	"encoding/json"
 	"fmt"
+
+	"touchstone/reports/harmless"
+	"touchstone/reports/secret"
 )
+
+// hide returns the entry without the secrets: in its texts, and in its file.
+func (entry Entry) hide(secrets []string) (Entry, error) {
+	if len(secrets) == 0 {
+		return entry, nil
+	}
+	change := func(text string) string { return secret.Values(text, secrets) }
+	content, kind := entry.File, entry.Kind
+	entry.File = nil
+	harmless.Each(&entry, change)
+	switch {
+	case content == nil:
+	case kind == KindTranscript:
+		var exchange Exchange
+		if err := json.Unmarshal(content.Content, &exchange); err != nil {
+			return entry, err
+		}
+		harmless.Each(&exchange, change)
+		text, err := json.MarshalIndent(exchange, "", "  ")
+		if err != nil {
+			return entry, err
+		}
+		entry.File, entry.Transcript = newFile(content.MediaType, text), exchange.summary()
+	default:
+		entry.File = newFile(content.MediaType, []byte(change(string(content.Content))))
+	}
+	return entry, nil
+}
 
 // Redacted returns the entry with its texts replaced by their lengths and hashes: textual values, the
 // bodies and events of transcripts, and files. Numbers, times, sizes and hashes stay.

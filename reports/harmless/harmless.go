@@ -79,6 +79,9 @@ func each(value reflect.Value, change func(string) string) {
 			}
 		}
 	case reflect.Slice, reflect.Array:
+		if value.Type().Elem().Kind() == reflect.Uint8 {
+			return // bytes are no text
+		}
 		for i := range value.Len() {
 			each(value.Index(i), change)
 		}
