@@ -278,6 +278,8 @@ func (r repository) commandProblems(code string) []string {
 // flagFolder is where the flags of a command are declared; "" where that may be anywhere.
 func flagFolder(command string) string {
 	switch {
+	case strings.HasPrefix(command, "bin/gate run "):
+		return "" // what describes the subject is declared in suites/target
 	case strings.Contains(command, "run ./worker") || strings.HasPrefix(command, "bin/worker") || strings.HasPrefix(command, "worker "):
 		return "worker/"
 	case strings.Contains(command, "run ./gates/cmd/gate") || strings.HasPrefix(command, "bin/gate") || strings.HasPrefix(command, "gate "):

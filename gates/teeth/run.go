@@ -16,6 +16,7 @@ import (
 
 	"touchstone/fixtures/saboteurs"
 	"touchstone/reports"
+	"touchstone/reports/requirement"
 	"touchstone/reports/verdict"
 	"touchstone/suites/toolchain"
 )
@@ -127,7 +128,9 @@ func judge(trial Trial, fault saboteurs.Fault, result verdict.Result, exitedRed 
 		case row.ID == trial.Row:
 			message, expected := expectedMessage(fault, row)
 			outcome.State, outcome.Reason = row.State, message
-			outcome.Killed = row.State == verdict.Failed && expected && result.Verdict == verdict.Fail && exitedRed
+			// A SHOULD row has no weight in the verdict.
+			gateSaysSo := row.Level == requirement.Should || result.Verdict == verdict.Fail && exitedRed
+			outcome.Killed = row.State == verdict.Failed && expected && gateSaysSo
 		case red:
 			outcome.Others = append(outcome.Others, row.ID)
 			if trial.Row == "" {

@@ -130,14 +130,22 @@ func (a Answer) Same(other Answer) bool {
 // Stream is an answer under way.
 type Stream struct {
 	*wire.Stream
-	reader streamReader
+	reader StreamReader
 }
 
-// streamReader is what an interface knows about its streams.
-type streamReader interface {
-	holdsText(event wire.Event) bool
-	problem(stream *wire.Stream) string
-	answer(stream *wire.Stream) (Answer, error)
+// StreamReader is what an interface knows about its streams.
+type StreamReader interface {
+	// HoldsText tells whether an event brings text.
+	HoldsText(event wire.Event) bool
+	// Problem is the first rule that a complete stream breaks, or "".
+	Problem(stream *wire.Stream) string
+	// Answer is what a complete stream said; a refusal, or an error in it, is an error.
+	Answer(stream *wire.Stream) (Answer, error)
+}
+
+// NewStream is a stream of the interface that reader knows.
+func NewStream(stream *wire.Stream, reader StreamReader) *Stream {
+	return &Stream{Stream: stream, reader: reader}
 }
 
 // AwaitText reads until text has come. The end of the stream before that is an error.
@@ -147,7 +155,7 @@ func (s *Stream) AwaitText() error {
 		if err != nil {
 			return fmt.Errorf("waiting for the first text: %w", err)
 		}
-		if s.reader.holdsText(event) {
+		if s.reader.HoldsText(event) {
 			return nil
 		}
 	}
@@ -156,7 +164,7 @@ func (s *Stream) AwaitText() error {
 // FirstText is when the first text arrived, since the request was sent; 0 if none did.
 func (s *Stream) FirstText() time.Duration {
 	for _, event := range s.Events() {
-		if s.reader.holdsText(event) {
+		if s.reader.HoldsText(event) {
 			return event.At
 		}
 	}
@@ -167,7 +175,7 @@ func (s *Stream) FirstText() time.Duration {
 func (s *Stream) TextArrivals() []time.Duration {
 	var at []time.Duration
 	for _, event := range s.Events() {
-		if s.reader.holdsText(event) {
+		if s.reader.HoldsText(event) {
 			at = append(at, event.At)
 		}
 	}
@@ -175,10 +183,10 @@ func (s *Stream) TextArrivals() []time.Duration {
 }
 
 // Problem is the first rule of its interface that a complete stream breaks, or "".
-func (s *Stream) Problem() string { return s.reader.problem(s.Stream) }
+func (s *Stream) Problem() string { return s.reader.Problem(s.Stream) }
 
 // Answer is what a complete stream said; a refusal or an error in it is an error.
-func (s *Stream) Answer() (Answer, error) { return s.reader.answer(s.Stream) }
+func (s *Stream) Answer() (Answer, error) { return s.reader.Answer(s.Stream) }
 
 // Finished reads the stream to its end and gives its answer.
 func (s *Stream) Finished() (Answer, error) {

@@ -75,7 +75,7 @@ func (o openAI) Open(ctx context.Context, client *wire.Client, request Request, 
 	if err != nil {
 		return nil, err
 	}
-	return &Stream{Stream: stream, reader: o}, nil
+	return NewStream(stream, o), nil
 }
 
 func (o openAI) Whole(ctx context.Context, client *wire.Client, request Request) (Answer, error) {
@@ -94,10 +94,10 @@ func (o openAI) Whole(ctx context.Context, client *wire.Client, request Request)
 	return completion.answer()
 }
 
-func (o openAI) holdsText(event wire.Event) bool    { return event.Data != Done && chunkText(event) != "" }
-func (o openAI) problem(stream *wire.Stream) string { return CompletionProblem(stream) }
+func (o openAI) HoldsText(event wire.Event) bool    { return event.Data != Done && chunkText(event) != "" }
+func (o openAI) Problem(stream *wire.Stream) string { return CompletionProblem(stream) }
 
-func (o openAI) answer(stream *wire.Stream) (Answer, error) {
+func (o openAI) Answer(stream *wire.Stream) (Answer, error) {
 	completion, err := ReadChunks(stream)
 	if err != nil {
 		return Answer{}, err

@@ -54,7 +54,7 @@ func (t touchstone) Open(ctx context.Context, client *wire.Client, request Reque
 	if err != nil {
 		return nil, err
 	}
-	return &Stream{Stream: stream, reader: t}, nil
+	return NewStream(stream, t), nil
 }
 
 func (t touchstone) Whole(ctx context.Context, client *wire.Client, request Request) (Answer, error) {
@@ -66,13 +66,13 @@ func (t touchstone) Whole(ctx context.Context, client *wire.Client, request Requ
 	return stream.Finished()
 }
 
-func (touchstone) holdsText(event wire.Event) bool    { return event.Type == "token" }
-func (touchstone) problem(stream *wire.Stream) string { return StreamProblem(stream) }
+func (touchstone) HoldsText(event wire.Event) bool    { return event.Type == "token" }
+func (touchstone) Problem(stream *wire.Stream) string { return StreamProblem(stream) }
 
 // finishes are the stop reasons of an end event.
 var finishes = map[string]Finish{"max_tokens": AtLimit, "stop_sequence": AtStop, "end_of_text": AtEnd, "context_full": AtContext}
 
-func (touchstone) answer(stream *wire.Stream) (Answer, error) {
+func (touchstone) Answer(stream *wire.Stream) (Answer, error) {
 	var answer Answer
 	generation, err := ReadGeneration(stream)
 	switch {

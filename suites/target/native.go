@@ -47,6 +47,18 @@ func (t *Target) Simulated() bool {
 	return len(devices) > 0 && devices[0].Device.Kind == native.DeviceSim
 }
 
+// cudaHardware names the CUDA devices that the library under test offers, as it names them.
+func (t *Target) cudaHardware() []string {
+	if !t.Has(Native) || t.Simulated() {
+		return nil
+	}
+	var names []string
+	for _, device := range t.CUDADevices() {
+		names = append(names, device.Device.Name)
+	}
+	return names
+}
+
 // SharedLibrary is the library under test as a shared object: the one that --native-lib names, or the built-in one.
 func (t *Target) SharedLibrary(ctx context.Context) (string, error) {
 	if t.Profile.NativeLib != "" {

@@ -73,13 +73,11 @@ func Flags(flags *flag.FlagSet) func(folder string) (Profile, error) {
 				given[s.name] = value
 			}
 		}
-		flags.Visit(func(f *flag.Flag) {
-			for _, s := range settings {
-				if s.name == f.Name {
-					given[s.name] = f.Value.String()
-				}
+		for _, s := range settings {
+			if value := flags.Lookup(s.name).Value.String(); value != "" {
+				given[s.name] = value
 			}
-		})
+		}
 		return newProfile(folder, given)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 	"touchstone/suites/wire"
 
@@ -38,14 +39,18 @@ func (t *Target) describe(ctx context.Context) verdict.Subject {
 	out := t.configured()
 	out.Simulated, out.Capabilities = t.Simulated(), t.declared()
 	if identity, err := process.Listening(t.port()); err == nil {
-		out.WorkerSHA256 = identity.SHA256
+		out.WorkerExecutable, out.WorkerSHA256 = identity.Path, identity.SHA256
 		if t.Profile.URL != "" {
 			out.Worker += " (" + filepath.Base(identity.Path) + ")"
 		}
 	}
+	if library := t.Profile.NativeLib; library != "" {
+		out.NativeLibrary, out.NativeLibrarySHA256 = library, process.Digest(library)
+	}
+	out.CUDADevice = strings.Join(t.cudaHardware(), ", ")
 	switch {
 	case t.Profile.GivesModel():
-		out.Model, out.ModelSHA256 = t.ModelLabel(), t.shared.ModelSHA256
+		out.Model, out.ModelSHA256, out.Shown.Model = t.ModelLabel(), t.shared.ModelSHA256, true
 	case t.Profile.ModelSHA256 != "":
 		out.Model, out.ModelSHA256 = t.ModelLabel(), t.Profile.ModelSHA256
 	default:
@@ -64,7 +69,7 @@ func (t *Target) describe(ctx context.Context) verdict.Subject {
 	}
 	if response.JSON(&health) == nil {
 		out.WorkerVersion, out.Device = health.Version, health.Device
-		if health.Model != "" {
+		if health.Model != "" && out.Model == "" {
 			out.Model = health.Model
 		}
 	}
