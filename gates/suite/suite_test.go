@@ -30,10 +30,10 @@ func TestASecondGateIsAListOfClaims(t *testing.T) {
 		specs int
 		fault string
 	}{"SND-01": {3, "token-missing"}, "SND-02": {2, "buffered"}, "SND-03": {4, "html-error-body"}}
-	if len(document.Result.Rows) != len(want) {
-		t.Errorf("got %d rows, want %d", len(document.Result.Rows), len(want))
+	if len(document.Rows) != len(want) {
+		t.Errorf("got %d rows, want %d", len(document.Rows), len(want))
 	}
-	for _, row := range document.Result.Rows {
+	for _, row := range document.Rows {
 		if len(row.Specs) != want[row.ID].specs || !slices.Contains(row.Faults, want[row.ID].fault) {
 			t.Errorf("%s has %d specs and the faults %v, want %+v", row.ID, len(row.Specs), row.Faults, want[row.ID])
 		}

@@ -82,18 +82,3 @@ func registerExecute(subject func() *target.Target) {
 		})
 	})
 }
-
-// middle takes a few characters from inside a text, at a place where they occur for the first time.
-func middle(text string) string {
-	runes := []rune(text)
-	for size := 4; size >= 1; size-- {
-		for at := len(runes) / 3; at > 0 && at+size < len(runes); at++ {
-			candidate := string(runes[at : at+size])
-			if strings.TrimSpace(candidate) != "" && !strings.ContainsRune(candidate, '\uFFFD') &&
-				strings.Index(text, candidate) == len(string(runes[:at])) {
-				return candidate
-			}
-		}
-	}
-	return ""
-}

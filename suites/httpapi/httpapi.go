@@ -17,8 +17,6 @@ const (
 	specTimeout = 30 * time.Second
 	// buildTimeout covers a compilation of the native library on a slow machine.
 	buildTimeout = 3 * time.Minute
-	// drainTimeout is the time a worker has between SIGTERM and its end.
-	drainTimeout = 5 * time.Second
 )
 
 // rain is a prompt of the bundled model's subject that any other model can continue too.
