@@ -202,8 +202,11 @@ TS_NUMERIC uint32_t DrawWord(uint64_t seed, uint32_t position) {
 
 // --- sampling: probabilities are integers, so that their sums do not depend on an order.
 
+// Tokens of the largest vocabulary: their weights sum to at most 2^63.
+constexpr int64_t kMostTokens = int64_t{1} << 23;
+
 // Weight of a token whose logit is `difference` (at most 0) below the largest: e^difference in steps of 2^-40, rounded
-// down, in two parts of 20 bits, all of whose operations are exact. A sum over 2^23 tokens fits in 64 bits.
+// down, in two parts of 20 bits, all of whose operations are exact. At most 2^40.
 TS_NUMERIC uint64_t ProbabilityWeight(float difference) {
   const float scaled = Exp(difference) * 0x1p20f;
   const int32_t high = static_cast<int32_t>(scaled);
@@ -211,7 +214,7 @@ TS_NUMERIC uint64_t ProbabilityWeight(float difference) {
   return (static_cast<uint64_t>(high) << 20) + static_cast<uint64_t>(low);
 }
 
-// floor(total * word / 2^32): a number in [0, total). total is below 2^63.
+// floor(total * word / 2^32): a number in [0, total).
 TS_NUMERIC uint64_t DrawPoint(uint64_t total, uint32_t word) {
   return (total >> 32) * word + (((total & 0xffffffffu) * word) >> 32);
 }

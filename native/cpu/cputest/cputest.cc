@@ -117,13 +117,18 @@ std::string CheckNorm(const Kernels& kernels, int, Random& random) {
 std::string CheckSoftmax(const Kernels& kernels, int, Random& random) {
   for (size_t width : {1, 2, 31, 32, 33, 100, 1000, 5003}) {
     const std::vector<float> x = random.Normals(width, 20.0f);
-    std::vector<float> want = NaiveExponentials(x);
-    const float sum = NaiveSum(want);
-    for (float& value : want) value = value / sum;
-    std::vector<float> out(width);
-    kernels.softmax(x.data(), static_cast<int64_t>(width), out.data());
-    std::string report = Compare("softmax of " + std::to_string(width), out.data(), want.data(), width);
-    if (!report.empty()) return report;
+    for (float edge : {0.0f, -INFINITY, INFINITY, NAN}) {
+      std::vector<float> row(x);
+      row[random.Below(static_cast<uint32_t>(width))] = edge;
+      std::vector<float> want = NaiveExponentials(row);
+      const float sum = NaiveSum(want);
+      for (float& value : want) value = value / sum;
+      std::vector<float> out(width);
+      kernels.softmax(row.data(), static_cast<int64_t>(width), out.data());
+      const std::string what = "softmax of " + std::to_string(width) + " with " + std::to_string(edge);
+      const std::string report = Compare(what, out.data(), want.data(), width);
+      if (!report.empty()) return report;
+    }
 
     const float largest = *std::max_element(x.begin(), x.end());
     std::vector<uint64_t> weights(width);
@@ -229,6 +234,7 @@ std::string CheckAttention(const Kernels& kernels, int, Random& random) {
       for (int head = 0; head < kKvHeads; head++) {
         keys[head] = random.Normals(static_cast<size_t>(positions * head_dim));
         values[head] = random.Normals(static_cast<size_t>(positions * head_dim));
+        if (positions == 64) keys[head][40 * head_dim] = -1e6f;  // an infinity in the cache
         for (int p = 0; p < positions; p++) {
           uint16_t* block = pool.data() + table[p / 32] * 2 * half_block + head * head_dim * 32;
           for (int d = 0; d < head_dim; d++) {

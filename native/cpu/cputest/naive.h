@@ -112,7 +112,7 @@ inline std::vector<float> NaiveNorm(ts_norm_kind kind, float epsilon, const std:
 
 inline std::vector<float> NaiveExponentials(const std::vector<float>& x) {
   float largest = x[0];
-  for (float value : x) largest = std::fmax(largest, value);
+  for (float value : x) largest = std::isnan(value) || value > largest ? value : largest;
   std::vector<float> out(x.size());
   for (size_t i = 0; i < x.size(); i++) out[i] = Exp(x[i] - largest);
   return out;
