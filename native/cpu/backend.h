@@ -63,7 +63,7 @@ class CpuBackend final : public Backend {
   Pool pool_;
   Sampler sampler_;
   Batch batch_;
-  Buffer quantized_;  // activations of Linear as int8
+  Buffer quantized_;  // activations of Linear as integers
   Buffer scores_;     // of Attention
   std::vector<AttentionQuery> queries_;
   std::vector<int32_t> query_starts_;
