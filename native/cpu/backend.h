@@ -61,7 +61,7 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   Ledger ledger_;
   Pool pool_;
-  Sampler sampler_;
+  std::vector<Sampler> samplers_;  // one a thread
   Batch batch_;
   Buffer quantized_;  // activations of Linear as integers
   Buffer scores_;     // of Attention

@@ -222,12 +222,21 @@ struct Linear {
     }
   }
 
-  // All rows of kPanels panels: tiles of kColumns columns, the last ones half as wide, and so on.
+  // A tile of exactly `columns` columns, 1 ... kColumns.
   template <int kDtype, int kPanels, int kColumns>
-  static void Columns(const LinearJob& job, int64_t panel, int64_t row) {
-    for (; row + kColumns <= job.rows; row += kColumns) Tile<kDtype, kPanels, kColumns>(job, panel, row);
-    if constexpr (kColumns > 1) {
-      if (row < job.rows) Columns<kDtype, kPanels, (kColumns + 1) / 2>(job, panel, row);
+  static void Exactly(const LinearJob& job, int64_t panel, int64_t row, int64_t columns) {
+    if (columns == kColumns) return Tile<kDtype, kPanels, kColumns>(job, panel, row);
+    if constexpr (kColumns > 1) Exactly<kDtype, kPanels, kColumns - 1>(job, panel, row, columns);
+  }
+
+  // All rows of kPanels panels, in as few tiles of at most kColumns columns as there can be, as wide as each other.
+  template <int kDtype, int kPanels, int kColumns>
+  static void Columns(const LinearJob& job, int64_t panel) {
+    int64_t row = 0;
+    for (int64_t tiles = (job.rows + kColumns - 1) / kColumns; tiles > 0; tiles--) {
+      const int64_t columns = (job.rows - row + tiles - 1) / tiles;
+      Exactly<kDtype, kPanels, kColumns>(job, panel, row, columns);
+      row += columns;
     }
   }
 
@@ -239,9 +248,9 @@ struct Linear {
     int64_t panel = first;
     // A single row of quantised weights is bound by memory: one panel after the other is one stream.
     if (kFloat || job.rows > 1) {
-      for (; panel + kPanels <= first + count; panel += kPanels) Columns<kDtype, kPanels, kColumns>(job, panel, 0);
+      for (; panel + kPanels <= first + count; panel += kPanels) Columns<kDtype, kPanels, kColumns>(job, panel);
     }
-    for (; panel < first + count; panel++) Columns<kDtype, 1, kColumns>(job, panel, 0);
+    for (; panel < first + count; panel++) Columns<kDtype, 1, kColumns>(job, panel);
   }
 
   static void Run(const LinearJob& job, int64_t first, int64_t count) {
