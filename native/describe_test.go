@@ -158,7 +158,13 @@ func TestDescribeModelNamesWhatIsWrong(t *testing.T) {
 			}
 		})
 	}
-	_, err := native.DescribeModel(fileOf(t, with("general.architecture", "mamba"), d.Tensors))
+	steep := append(with("qwen2.rope.scaling.type", "linear"), gguf.KeyValue{Key: "qwen2.rope.scaling.factor", Value: float32(1e-9)})
+	_, err := native.DescribeModel(fileOf(t, steep, d.Tensors))
+	wantStatus(t, err, native.StatusModelLoadFailed)
+	if !strings.Contains(err.Error(), "rotary angle") {
+		t.Errorf("the error does not name the angle: %v", err)
+	}
+	_, err = native.DescribeModel(fileOf(t, with("general.architecture", "mamba"), d.Tensors))
 	wantStatus(t, err, native.StatusUnsupported)
 	_, err = native.DescribeModel(fileOf(t, good, d.Tensors[1:]))
 	wantStatus(t, err, native.StatusModelLoadFailed)
@@ -182,10 +188,13 @@ func TestRopeTablesAreRoundedFromExactAngles(t *testing.T) {
 			}
 		}
 	}
-	cos, sin := native.RopeTables([]float64{1}, 131072, 1)
-	for p := range cos {
-		if math.Abs(float64(cos[p])-math.Cos(float64(p))) > 3.1e-8 || math.Abs(float64(sin[p])-math.Sin(float64(p))) > 3.1e-8 {
-			t.Fatalf("position %d: %v, %v", p, cos[p], sin[p])
+	for _, frequency := range []float64{1, 127.99} { // angles up to 2^17, and up to nearly 2^24
+		cos, sin := native.RopeTables([]float64{frequency}, 131072, 1)
+		for p := range cos {
+			angle := float64(p) * frequency
+			if math.Abs(float64(cos[p])-math.Cos(angle)) > 3.1e-8 || math.Abs(float64(sin[p])-math.Sin(angle)) > 3.1e-8 {
+				t.Fatalf("position %d of frequency %v: %v, %v", p, frequency, cos[p], sin[p])
+			}
 		}
 	}
 }

@@ -3,12 +3,13 @@ package native
 import (
 	"encoding/binary"
 	"math"
+	"slices"
 
 	"touchstone/native/gguf"
 )
 
 // RopeTables computes cos and sin of position * frequency[i], times scale, for positions 0 ... length-1, as
-// [length][len(frequencies)] each. Every step is one rounded float64 operation of this file, so that all machines get the
+// [length][len(frequencies)] each; no angle may exceed 2^24. Every step is one rounded float64 operation of this file, so that all machines get the
 // same bits: Go may fuse products and sums inside package math, and some of its functions are assembly.
 func RopeTables(frequencies []float64, length int, scale float64) (cos, sin []float32) {
 	cos = make([]float32, 0, length*len(frequencies))
@@ -57,6 +58,10 @@ func (r *reader) ropeTables(d *ModelDescription) {
 	if found {
 		r.divide(frequencies, factors)
 	}
+	if largest := slices.Max(frequencies); !(largest*float64(d.ContextLength) <= maxAngle) {
+		r.fail("the rotary angle of the last of %d positions is %.4g; it can be %d at most: limit the context", d.ContextLength,
+			largest*float64(d.ContextLength), maxAngle)
+	}
 	scale := r.numberOr("rope.scaling.attn_factor", 1)
 	if r.err == nil {
 		d.RopeCos, d.RopeSin = RopeTables(frequencies, d.ContextLength, scale)
@@ -104,11 +109,14 @@ func horner(x float64, coefficients []float64) float64 {
 	return sum
 }
 
-// Parts of ln 2 and pi/2 whose products with a 20-bit integer are exact, and what is left of them.
+// Parts of ln 2 (of pi/2) whose products with an integer of 20 (24) bits are exact, and what is left of them.
 const (
-	ln2High, ln2Low                         = 6.93147180369123816490e-01, 1.90821492927058770002e-10
-	halfPiHigh, halfPiMiddle, halfPiMiddle2 = 1.57079632673412561417e+00, 6.07710050630396597660e-11, 2.02226624871116645580e-21
+	ln2High, ln2Low                     = 6.93147180369123816490e-01, 1.90821492927058770002e-10
+	halfPiHigh, halfPiMiddle, halfPiLow = 0x1.921fb54p+0, 0x1.10b4611p-30, 0x1.4c4c6628b80dcp-59
 )
+
+// maxAngle is what sinCos takes at most.
+const maxAngle = 1 << 24
 
 // Taylor coefficients, highest first: exp, sin(x)/x and cos in x^2, atanh(x)/x in x^2.
 var (
@@ -161,10 +169,10 @@ func expOf(x float64) float64 {
 	return math.Ldexp(horner(r, expSeries), int(k))
 }
 
-// sinCos gives sine and cosine of 0 <= x < 2^20, to about 1 unit in the last place of a number near 1.
+// sinCos gives sine and cosine of 0 <= x <= maxAngle, to about 1 unit in the last place of a number near 1.
 func sinCos(x float64) (sin, cos float64) {
 	k := math.Floor(float64(x*(2/math.Pi)) + 0.5)
-	r := ((x - float64(k*halfPiHigh)) - float64(k*halfPiMiddle)) - float64(k*halfPiMiddle2)
+	r := ((x - float64(k*halfPiHigh)) - float64(k*halfPiMiddle)) - float64(k*halfPiLow)
 	s := float64(r * horner(float64(r*r), sinSeries))
 	c := horner(float64(r*r), cosSeries)
 	switch int64(k) & 3 {

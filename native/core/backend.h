@@ -143,7 +143,7 @@ class Backend {
   // out = norm(x); bias is null for RMS.
   virtual Status Norm(ts_norm_kind kind, float epsilon, const Weight& weight, const Weight* bias, Activations x,
                       int64_t rows, Activations out) = 0;
-  // All targets read the same x; quantised weights meet x quantised to int8 per 32 elements, once for all targets.
+  // All targets read the same x; quantised weights meet x quantised to 16 bits per 32 elements, once for all targets.
   virtual Status Linear(Activations x, int64_t rows, std::span<const LinearTarget> targets) = 0;
   // Rotates q [row][head][head_dim] in place and k likewise, then writes k and v to the cache at each row's position.
   virtual Status RopeAndStore(const RopeTables& rope, const KvLayout& kv, int32_t layer, int32_t heads, float* q,

@@ -4,6 +4,7 @@
 #include <unordered_map>
 
 #include "model.h"
+#include "numerics.h"
 
 namespace touchstone {
 namespace {
@@ -12,7 +13,7 @@ constexpr uint64_t kDefaultBudget = uint64_t{1} << 20;
 constexpr uint32_t kDefaultMaxRows = 512;
 constexpr int64_t kLogitRows = 32;  // rows of logits computed at once
 // Bounds that keep every product of sizes below 2^63.
-constexpr uint32_t kMostLayers = 1024, kMostWidth = 1u << 20, kMostVocab = 1u << 24, kMostContext = 1u << 24;
+constexpr uint32_t kMostLayers = 1024, kMostWidth = 1u << 20, kMostVocab = kMostTokens, kMostContext = 1u << 24;
 constexpr uint32_t kMostRows = 1u << 16;
 
 Status LoadFailed(const std::string& text) { return Status(TS_MODEL_LOAD_FAILED, text); }

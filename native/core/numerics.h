@@ -142,27 +142,31 @@ TS_NUMERIC float FoldLanes(float* lanes) {
 // --- canonical order of linear layers and attention
 
 constexpr int kLinearSegment = 128;  // inputs of one chain of fma
-constexpr int kQuantBlock = 32;      // inputs that share a scale when quantised to int8
+constexpr int kQuantBlock = 32;      // inputs that share a step when they are quantised
 
-// Scale of 32 activations with the largest magnitude `largest`, and the factor that maps them to -127 ... 127.
-// Magnitudes below 2^-100 count as 0. If an element is not finite, `largest` must be NaN or infinite, and the scale is
+// Steps from 0 to the largest of 32 activations: 127 * 256, so that an integer splits into 256 h + l with h and l
+// in int8, for processors that multiply bytes.
+constexpr float kQuantSteps = 32512.0f;
+
+// The step of 32 activations with the largest magnitude `largest`, and the factor that maps them to -32512 ... 32512.
+// Magnitudes below 2^-100 count as 0. If an element is not finite, `largest` must be NaN or infinite, and the step is
 // NaN.
-struct QuantScale {
-  float scale;    // of one step
+struct QuantStep {
+  float step;
   float inverse;  // steps per unit
 };
 
-TS_NUMERIC QuantScale QuantScaleOf(float largest) {
-  QuantScale out;
+TS_NUMERIC QuantStep QuantStepOf(float largest) {
+  QuantStep out;
   if (!IsFinite(largest)) {
-    out.scale = FloatFromBits(0x7fc00000u);
+    out.step = FloatFromBits(0x7fc00000u);
     out.inverse = 0.0f;
   } else if (largest < 0x1p-100f) {
-    out.scale = 0.0f;
+    out.step = 0.0f;
     out.inverse = 0.0f;
   } else {
-    out.scale = largest / 127.0f;
-    out.inverse = 127.0f / largest;
+    out.step = largest / kQuantSteps;
+    out.inverse = kQuantSteps / largest;
   }
   return out;
 }
@@ -202,8 +206,11 @@ TS_NUMERIC uint32_t DrawWord(uint64_t seed, uint32_t position) {
 
 // --- sampling: probabilities are integers, so that their sums do not depend on an order.
 
+// Tokens of the largest vocabulary: their weights sum to at most 2^63.
+constexpr int64_t kMostTokens = int64_t{1} << 23;
+
 // Weight of a token whose logit is `difference` (at most 0) below the largest: e^difference in steps of 2^-40, rounded
-// down, in two parts of 20 bits, all of whose operations are exact. A sum over 2^23 tokens fits in 64 bits.
+// down, in two parts of 20 bits, all of whose operations are exact. At most 2^40.
 TS_NUMERIC uint64_t ProbabilityWeight(float difference) {
   const float scaled = Exp(difference) * 0x1p20f;
   const int32_t high = static_cast<int32_t>(scaled);
@@ -211,7 +218,7 @@ TS_NUMERIC uint64_t ProbabilityWeight(float difference) {
   return (static_cast<uint64_t>(high) << 20) + static_cast<uint64_t>(low);
 }
 
-// floor(total * word / 2^32): a number in [0, total). total is below 2^63.
+// floor(total * word / 2^32): a number in [0, total).
 TS_NUMERIC uint64_t DrawPoint(uint64_t total, uint32_t word) {
   return (total >> 32) * word + (((total & 0xffffffffu) * word) >> 32);
 }

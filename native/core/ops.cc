@@ -398,6 +398,9 @@ Status SampleOp(OpCall* call) {
   TS_RETURN_IF_ERROR(call->CheckSignature(2, 2, 2, kParameters));
   const int64_t vocab = call->InputDim(0, 0);
   TS_RETURN_IF_ERROR(call->CheckInput(0, TS_F32, Shape{vocab, 1, 1, 1}));
+  if (vocab > kMostTokens) {
+    return Invalid("input 0 has " + std::to_string(vocab) + " logits; there may be " + std::to_string(kMostTokens));
+  }
   if (call->input(1).dtype != TS_I32) return Invalid("input 1 must be I32");
   TS_RETURN_IF_ERROR(call->CheckOutput(0, TS_I32, Shape{1, 1, 1, 1}));
   TS_RETURN_IF_ERROR(call->CheckOutput(1, TS_F32, Shape{vocab, 1, 1, 1}));

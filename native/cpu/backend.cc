@@ -27,7 +27,7 @@ uint8_t* BytesAt(const Buffer& buffer, uint64_t offset) { return static_cast<uin
 }  // namespace
 
 CpuBackend::CpuBackend(const ts_context_options& options, uint64_t memory_bytes, const Kernels& kernels)
-    : kernels_(kernels), ledger_(options, memory_bytes), sampler_(kernels.weigh) {}
+    : kernels_(kernels), ledger_(options, memory_bytes) {}
 
 CpuBackend::~CpuBackend() = default;
 
@@ -35,6 +35,7 @@ Status CpuBackend::Start(int threads) {
   if (!pool_.Start(threads)) {
     return Status(TS_OUT_OF_MEMORY, "the system refuses " + std::to_string(threads) + " threads; ask for fewer");
   }
+  samplers_.assign(static_cast<size_t>(pool_.threads()), Sampler(kernels_.weigh));
   return Status();
 }
 
@@ -338,10 +339,15 @@ Status CpuBackend::GatherRows(Activations x, std::span<const int32_t> rows, Acti
 }
 
 Status CpuBackend::Sample(Activations logits, std::span<SampleRequest> requests) {
-  for (size_t i = 0; i < requests.size(); i++) {
-    TS_RETURN_IF_ERROR(
-        sampler_.Choose(logits.data + static_cast<int64_t>(i) * logits.width, logits.width, &requests[i]));
-  }
+  std::vector<Status> results(requests.size());
+  pool_.Run(static_cast<int64_t>(requests.size()), [&](int64_t row, int thread) {
+    try {
+      results[row] = samplers_[thread].Choose(logits.data + row * logits.width, logits.width, &requests[row]);
+    } catch (const std::bad_alloc&) {
+      results[row] = Status(TS_OUT_OF_MEMORY, "the system has no memory for choosing a token");
+    }
+  });
+  for (const Status& status : results) TS_RETURN_IF_ERROR(status);
   return Status();
 }
 

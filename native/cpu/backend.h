@@ -61,9 +61,9 @@ class CpuBackend final : public Backend {
   const Kernels& kernels_;
   Ledger ledger_;
   Pool pool_;
-  Sampler sampler_;
+  std::vector<Sampler> samplers_;  // one a thread
   Batch batch_;
-  Buffer quantized_;  // activations of Linear as int8
+  Buffer quantized_;  // activations of Linear as integers
   Buffer scores_;     // of Attention
   std::vector<AttentionQuery> queries_;
   std::vector<int32_t> query_starts_;

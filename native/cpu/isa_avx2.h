@@ -10,15 +10,11 @@ namespace touchstone::cpu {
 struct Avx2 {
   static constexpr ts_isa kIsa = TS_ISA_AVX2;
   static constexpr const char* kName = "avx2";
-  static constexpr bool kSigned8 = true;
   static constexpr int64_t kSegment = kLinearSegment;
   static constexpr int kFloatPanels = 1;
   static constexpr int kFloatColumns = 6;
   static constexpr int kQuantPanels = 1;
   static constexpr int kQuantColumns = 4;
-  // A step adds at most 2 (2^bits - 1) 127 in magnitude to a 16-bit sum: 8 steps of 4 bits make 30480, 4 of 5 bits
-  // 31496, 2 of 6 bits 32004.
-  static constexpr int NarrowSteps(int bits) { return bits == 4 ? 8 : bits == 5 ? 4 : bits == 6 ? 2 : 0; }
   static constexpr int kAttentionQueries = 6;
   static constexpr int kAttentionAccumulators = 6;
 
@@ -29,6 +25,10 @@ struct Avx2 {
     __m256i low, high;
   };
   using Bytes = Ints;
+  struct Weights {
+    Ints first, second;  // lanes of two 16-bit numbers: inputs 0 and 1, and 2 and 3
+  };
+  using Sums = Ints;
 
   static Floats Broadcast(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
   static Floats Load(const float* from) { return {_mm256_loadu_ps(from), _mm256_loadu_ps(from + 8)}; }
@@ -96,39 +96,31 @@ struct Avx2 {
     return Or(low, And(ShiftToFour<kBit>(high), 0x30));
   }
 
-  using Narrow = Ints;  // 32 sums of 16 bits
-
-  static __m256i Four(const int8_t* activations) {
-    int32_t four;
-    memcpy(&four, activations, sizeof four);
-    return _mm256_set1_epi32(four);
+  template <bool kSigned>
+  static Weights Widen(Bytes bytes) {
+    if constexpr (kSigned) {
+      return {{_mm256_srai_epi16(_mm256_slli_epi16(bytes.low, 8), 8),
+               _mm256_srai_epi16(_mm256_slli_epi16(bytes.high, 8), 8)},
+              {_mm256_srai_epi16(bytes.low, 8), _mm256_srai_epi16(bytes.high, 8)}};
+    }
+    const __m256i even = _mm256_set1_epi16(0xff);
+    return {{_mm256_and_si256(bytes.low, even), _mm256_and_si256(bytes.high, even)},
+            {_mm256_srli_epi16(bytes.low, 8), _mm256_srli_epi16(bytes.high, 8)}};
   }
-  static Narrow NarrowDot(Bytes weights, const int8_t* activations) {
-    const __m256i x = Four(activations);
-    return {_mm256_maddubs_epi16(weights.low, x), _mm256_maddubs_epi16(weights.high, x)};
+  static void StoreActivations(const int32_t* integers, int16_t* out) {
+    for (int i = 0; i < kQuantBlock; i++) out[i] = static_cast<int16_t>(integers[i]);
   }
-  static Narrow AddNarrow(Narrow a, Narrow b) {
-    return {_mm256_add_epi16(a.low, b.low), _mm256_add_epi16(a.high, b.high)};
+  static Sums AddPairs(Sums sums, Ints weights, const int16_t* activations) {
+    int32_t pair;
+    memcpy(&pair, activations, sizeof pair);
+    const __m256i x = _mm256_set1_epi32(pair);
+    return AddInt(sums, {_mm256_madd_epi16(weights.low, x), _mm256_madd_epi16(weights.high, x)});
   }
-  static Ints AddWidened(Ints sum, Narrow narrow) {
-    const __m256i ones = _mm256_set1_epi16(1);
-    return {_mm256_add_epi32(sum.low, _mm256_madd_epi16(narrow.low, ones)),
-            _mm256_add_epi32(sum.high, _mm256_madd_epi16(narrow.high, ones))};
+  static Sums StartSums(int32_t value) { return BroadcastInt(value); }
+  static Sums Dot(Sums sums, const Weights& weights, const int16_t* activations) {
+    return AddPairs(AddPairs(sums, weights.first, activations), weights.second, activations + 2);
   }
-
-  // vpmaddubsw sums pairs of products in 16 bits. Weights of 8 bits are taken as their magnitude (at most 128), with
-  // the sign moved to the activation: a pair is at most 2 * 128 * 127 = 32512 and cannot saturate.
-  static __m256i DotHalf(__m256i sum, __m256i weights, __m256i x) {
-    const __m256i value = _mm256_xor_si256(weights, _mm256_set1_epi8(static_cast<char>(0x80)));
-    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(value), _mm256_sign_epi8(x, value));
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-  }
-  template <int kBits>
-  static Ints Dot(Ints sum, Bytes weights, const int8_t* activations) {
-    static_assert(kBits == 8, "narrower weights go through NarrowDot");
-    const __m256i x = Four(activations);
-    return {DotHalf(sum.low, weights.low, x), DotHalf(sum.high, weights.high, x)};
-  }
+  static Ints Total(Sums sums) { return sums; }
 };
 
 }  // namespace touchstone::cpu

@@ -10,19 +10,21 @@ namespace touchstone::cpu {
 struct Avx512 {
   static constexpr ts_isa kIsa = TS_ISA_AVX512;
   static constexpr const char* kName = "avx512";
-  static constexpr bool kSigned8 = false;
   static constexpr int64_t kSegment = kLinearSegment;
   static constexpr int kFloatPanels = 4;
   static constexpr int kFloatColumns = 6;
   static constexpr int kQuantPanels = 2;
   static constexpr int kQuantColumns = 6;
-  static constexpr int NarrowSteps(int) { return 0; }
   static constexpr int kAttentionQueries = 8;
   static constexpr int kAttentionAccumulators = 16;
 
   using Floats = __m512;
   using Ints = __m512i;
   using Bytes = __m512i;
+  struct Weights {
+    __m512i first, second;  // lanes of two 16-bit numbers: inputs 0 and 1, and 2 and 3
+  };
+  using Sums = __m512i;
 
   static Floats Broadcast(float value) { return _mm512_set1_ps(value); }
   static Floats Load(const float* from) { return _mm512_loadu_ps(from); }
@@ -69,12 +71,25 @@ struct Avx512 {
     return _mm512_ternarylogic_epi32(ShiftToFour<kBit>(high), _mm512_set1_epi8(0x30), low, 0xea);
   }
 
-  template <int kBits>
-  static Ints Dot(Ints sum, Bytes weights, const int8_t* activations) {
-    int32_t four;
-    memcpy(&four, activations, sizeof four);
-    return _mm512_dpbusd_epi32(sum, weights, _mm512_set1_epi32(four));
+  template <bool kSigned>
+  static Weights Widen(Bytes bytes) {
+    if constexpr (kSigned) return {_mm512_srai_epi16(_mm512_slli_epi16(bytes, 8), 8), _mm512_srai_epi16(bytes, 8)};
+    return {_mm512_and_si512(bytes, _mm512_set1_epi16(0xff)), _mm512_srli_epi16(bytes, 8)};
   }
+  static void StoreActivations(const int32_t* integers, int16_t* out) {
+    for (int i = 0; i < kQuantBlock; i++) out[i] = static_cast<int16_t>(integers[i]);
+  }
+  static __m512i Pair(const int16_t* activations) {
+    int32_t pair;
+    memcpy(&pair, activations, sizeof pair);
+    return _mm512_set1_epi32(pair);
+  }
+  static Sums StartSums(int32_t value) { return _mm512_set1_epi32(value); }
+  static Sums Dot(Sums sums, const Weights& weights, const int16_t* activations) {
+    sums = _mm512_dpwssd_epi32(sums, weights.first, Pair(activations));
+    return _mm512_dpwssd_epi32(sums, weights.second, Pair(activations + 2));
+  }
+  static Ints Total(Sums sums) { return sums; }
 };
 
 }  // namespace touchstone::cpu

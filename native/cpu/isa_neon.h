@@ -10,13 +10,11 @@ namespace touchstone::cpu {
 struct Neon {
   static constexpr ts_isa kIsa = TS_ISA_NEON;
   static constexpr const char* kName = "neon";
-  static constexpr bool kSigned8 = true;
   static constexpr int64_t kSegment = kLinearSegment;
   static constexpr int kFloatPanels = 1;
   static constexpr int kFloatColumns = 4;
   static constexpr int kQuantPanels = 1;
-  static constexpr int kQuantColumns = 4;
-  static constexpr int NarrowSteps(int) { return 0; }
+  static constexpr int kQuantColumns = 2;
   static constexpr int kAttentionQueries = 4;
   static constexpr int kAttentionAccumulators = 4;
 
@@ -28,6 +26,13 @@ struct Neon {
   };
   struct Bytes {
     uint8x16_t part[4];
+  };
+  struct Weights {
+    int8x16_t part[4];
+  };
+  // An activation is 256 high + low, both of 8 bits; the products of either are added apart.
+  struct Sums {
+    Ints high, low;
   };
 
   // Applies an operation to each of the four registers.
@@ -117,14 +122,33 @@ struct Neon {
     return WithBits<kBit>(low, high, 3);
   }
 
-  template <int kBits>
-  static Ints Dot(Ints sum, Bytes weights, const int8_t* activations) {
+  template <bool>
+  static Weights Widen(Bytes bytes) {
+    return Each<Weights>([&](int i) { return vreinterpretq_s8_u8(bytes.part[i]); });
+  }
+  // Of every 4 integers the high bytes, then the low ones, in the order of a panel's bytes.
+  static void StoreActivations(const int32_t* integers, int16_t* out) {
+    int8_t bytes[2 * kQuantBlock];
+    for (int i = 0; i < kQuantBlock; i++) {
+      const int32_t high = (integers[i] + 128) >> 8;
+      const int at = i / 4 * 8 + (i % 2 * 2 + i % 4 / 2);
+      bytes[at] = static_cast<int8_t>(high);
+      bytes[at + 4] = static_cast<int8_t>(integers[i] - 256 * high);
+    }
+    memcpy(out, bytes, sizeof bytes);
+  }
+  static Ints AddProducts(Ints sum, const Weights& weights, const int16_t* bytes) {
     int32_t four;
-    memcpy(&four, activations, sizeof four);
+    memcpy(&four, bytes, sizeof four);
     const int8x16_t x = vreinterpretq_s8_s32(vdupq_n_s32(four));
-    const uint8x16_t flip = vdupq_n_u8(kBits == 8 ? 0x80 : 0);
-    return Each<Ints>(
-        [&](int i) { return vdotq_s32(sum.part[i], vreinterpretq_s8_u8(veorq_u8(weights.part[i], flip)), x); });
+    return Each<Ints>([&](int i) { return vdotq_s32(sum.part[i], weights.part[i], x); });
+  }
+  static Sums StartSums(int32_t value) { return {BroadcastInt(0), BroadcastInt(value)}; }
+  static Sums Dot(const Sums& sums, const Weights& weights, const int16_t* activations) {
+    return {AddProducts(sums.high, weights, activations), AddProducts(sums.low, weights, activations + 2)};
+  }
+  static Ints Total(const Sums& sums) {
+    return Each<Ints>([&](int i) { return vaddq_s32(vshlq_n_s32(sums.high.part[i], 8), sums.low.part[i]); });
   }
 };
 

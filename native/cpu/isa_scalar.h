@@ -11,8 +11,6 @@ namespace touchstone::cpu {
 struct Scalar {
   static constexpr ts_isa kIsa = TS_ISA_SCALAR;
   static constexpr const char* kName = "scalar";
-  // If so, Dot takes bytes of 8 bits less 128, that is, as the stored integers of Q8_0.
-  static constexpr bool kSigned8 = false;
   // Inputs of one chain of linear; another number gives other bits, and is there to measure the price of the order.
   static constexpr int64_t kSegment = kLinearSegment;
   // Tiles of linear: panels of weights and rows of x that accumulate at once.
@@ -20,8 +18,6 @@ struct Scalar {
   static constexpr int kFloatColumns = 4;
   static constexpr int kQuantPanels = 1;
   static constexpr int kQuantColumns = 4;
-  // Steps of 4 inputs whose products of so many bits may be added in 16 bits (see isa_avx2.h); 0: none are.
-  static constexpr int NarrowSteps(int) { return 0; }
   // Queries of attention at once, and accumulators that fit in registers.
   static constexpr int kAttentionQueries = 4;
   static constexpr int kAttentionAccumulators = 4;
@@ -32,9 +28,13 @@ struct Scalar {
   struct Ints {
     int32_t lane[16];
   };
-  struct Bytes {  // 16 lanes of 4 unsigned bytes
+  struct Bytes {  // 16 lanes of 4 bytes, as they lie in a panel: inputs 0, 2, 1, 3
     uint8_t byte[64];
   };
+  struct Weights {  // 16 lanes of 4 integers, ready for Dot
+    int16_t value[64];
+  };
+  using Sums = Ints;  // of integer products
 
   static Floats Broadcast(float value) {
     Floats out;
@@ -132,12 +132,30 @@ struct Scalar {
     for (int i = 0; i < 64; i++) low.byte[i] = static_cast<uint8_t>(low.byte[i] | (((high.byte[i] >> kBit) & 3) << 4));
     return low;
   }
-  // Adds to each lane the products of its 4 bytes with 4 activations (-127 ... 127): exact. kBits: width of the bytes.
-  template <int kBits>
-  static Ints Dot(Ints sum, Bytes weights, const int8_t* activations) {
-    for (int i = 0; i < 64; i++) sum.lane[i / 4] += int32_t{weights.byte[i]} * activations[i % 4];
-    return sum;
+
+  // Bytes for Dot, as signed numbers or as unsigned ones below 128.
+  template <bool kSigned>
+  static Weights Widen(Bytes bytes) {
+    Weights out;
+    for (int lane = 0; lane < 16; lane++) {
+      for (int i = 0; i < 4; i++) {
+        const uint8_t byte = bytes.byte[lane * 4 + (i % 2 * 2 + i / 2)];
+        out.value[lane * 4 + i] = kSigned ? static_cast<int8_t>(byte) : byte;
+      }
+    }
+    return out;
   }
+  // Stores 32 integers, -32512 ... 32512, so that 4 of them are what Dot takes.
+  static void StoreActivations(const int32_t* integers, int16_t* out) {
+    for (int i = 0; i < kQuantBlock; i++) out[i] = static_cast<int16_t>(integers[i]);
+  }
+  static Sums StartSums(int32_t value) { return BroadcastInt(value); }
+  // Adds to each lane the products of its 4 weights with 4 activations: exact for 32 inputs.
+  static Sums Dot(Sums sums, const Weights& weights, const int16_t* activations) {
+    for (int i = 0; i < 64; i++) sums.lane[i / 4] += int32_t{weights.value[i]} * activations[i % 4];
+    return sums;
+  }
+  static Ints Total(Sums sums) { return sums; }
 };
 
 }  // namespace touchstone::cpu

@@ -6,12 +6,12 @@
 
 namespace touchstone::cpu {
 
-// 32 activations quantised to int8.
+// 32 activations as integers of 16 bits.
 struct QuantizedActivations {
-  int32_t half_sum[2];  // of q[0 ... 15] and q[16 ... 31]
-  float scale;          // of one step
-  float scaled_sum;     // scale * (half_sum[0] + half_sum[1]), rounded once
-  int8_t q[32];
+  int32_t half_sum[2];  // of the first and the last 16 integers
+  float step;
+  float scaled_sum;  // step * (half_sum[0] + half_sum[1]), rounded once
+  int16_t q[32];     // as the instruction set stores them (StoreActivations), 4 to a step of linear.h
 };
 
 // One matrix times some rows. Memory of x, out and residual is row-major.

@@ -7,7 +7,10 @@ namespace touchstone::cpu {
 namespace {
 
 // Place of input `i` (0 ... 31) of `row` within the 64-byte vectors of a sub-block.
-int ByteOf(int row, int i) { return row * 4 + i % 4; }
+int ByteOf(int row, int i) {
+  constexpr int kPlaces[4] = {0, 2, 1, 3};
+  return row * 4 + kPlaces[i % 4];
+}
 
 // Start of the sub-block that holds inputs 32 block ... in a panel, and of its group.
 struct SubBlock {
@@ -44,7 +47,7 @@ void PutBlock(int dtype, const PanelShape& shape, const QuantizedBlock& block, i
   for (int i = 0; i < kQuantBlock; i++) {
     const int byte = ByteOf(row, i);
     if (shape.values == 512) {
-      sub[i / 4 * 64 + byte] = block.q[i];
+      sub[i / 4 * 64 + byte] = block.q[i] ^ 0x80;
       continue;
     }
     const int nibble = (block.q[i] & 15) << (i / 4 % 2 * 4);
@@ -74,7 +77,7 @@ void GetBlock(const PanelShape& shape, const uint8_t* panel, int row, int64_t in
   for (int i = 0; i < kQuantBlock; i++) {
     const int byte = ByteOf(row, i);
     if (shape.values == 512) {
-      block->q[i] = sub[i / 4 * 64 + byte];
+      block->q[i] = sub[i / 4 * 64 + byte] ^ 0x80;
       continue;
     }
     int q = (sub[i / 8 * 64 + byte] >> (i / 4 % 2 * 4)) & 15;

@@ -6,10 +6,11 @@
 //                      binary16 d[16]; binary16 m[16] where the format has a minimum;
 //                      then per 32 inputs
 //                        K formats: u8 scale[16], then u8 min[16] (Q6_K: i8 scale[2][16])
-//                        values, unsigned (Q8_0: + 128): Q8_0 u8[8][16][4]; otherwise nibbles u8[4][16][4], byte
-//                        [g][row][i] holding input 8g + i in its low half and 8g + 4 + i in its high half fifth bits:
-//                        u8[16][4], bit t of byte [row][i] belonging to input 4t + i; Q6_K, upper two bits:
-//                        u8[2][16][4], bits 2t of byte [h][row][i] belonging to input 16h + 4t + i
+//                        values: Q8_0 i8[8][16][4]; otherwise, unsigned, nibbles u8[4][16][4], byte [g][row][i] holding
+//                        input 8g + i in its low half and 8g + 4 + i in its high half; fifth bits: u8[16][4], bit t of
+//                        byte [row][i] belonging to input 4t + i; Q6_K, upper two bits: u8[2][16][4], bits 2t of byte
+//                        [h][row][i] belonging to input 16h + 4t + i. The four bytes i of a row lie in the order
+//                        0, 2, 1, 3: the even bytes of a word are inputs 0 and 1, its odd bytes 2 and 3
 //
 // Memory is that of the file (Q4_K, Q5_K: 4 bytes more per 256), plus the zero rows.
 // A vector (norm weight, bias) is float32, filled up with zeros to a multiple of 16.

@@ -1,13 +1,11 @@
 // Linear: out[row][i] = sum_k weight[i][k] * x[row][k] (+ bias[i]) (+ residual[row][i]).
 //
 // Shape       weight [outputs][inputs] in panels of 16 outputs (layout.h), x [rows][inputs], out [rows][outputs].
-// Order       Floating-point weights: one chain of fma over k ascending. Quantised weights: x is quantised to int8 per
-// 32
-//             inputs (quantize.h), the products of a block are summed as integers, exactly, and the chain takes one fma
-//             a block:
-//               chain = fma(d * scale, float(sum), chain), d * scale rounded once, d the block's weight scale;
-//             with a minimum m, then chain = fma(m, scaled_sum, chain). Q6_K: sum = scale[0] * sum of the first 16 +
-//             scale[1] * sum of the last 16, in integers (below 2^24).
+// Order       Floating-point weights: one chain of fma over k ascending. Quantised weights: x is quantised to 16 bits
+//             per 32 inputs (quantize.h), the products of a block are summed as integers, exactly, and the chain takes
+//             one fma a block:
+//               chain = fma(d * step, float(sum), chain), d * step rounded once, d the block's weight scale, float(sum)
+//             rounded once; with a minimum m, then chain = fma(m, scaled_sum, chain). Q6_K: a block is two of 16.
 //             Chains are cut into segments of 128 inputs that start at +0; a total starts at +0 and takes the segments
 //             in ascending order; then the bias is added, then the residual.
 // Bytes       the weights once for each group of columns of a tile; x and out once a panel (from cache).
@@ -24,8 +22,8 @@ namespace touchstone::cpu {
 template <class Isa>
 struct Linear {
   using Floats = typename Isa::Floats;
-  using Ints = typename Isa::Ints;
   using Bytes = typename Isa::Bytes;
+  using Sums = typename Isa::Sums;
 
   // Adds bias and residual to a tile's totals and stores what lies within the matrix.
   template <int kPanels, int kColumns>
@@ -99,7 +97,7 @@ struct Linear {
     Finish(job, panel, row, total);
   }
 
-  // Inputs 4t ... 4t + 3 of 16 rows, unsigned; `values` is the sub-block's first byte after its header.
+  // Inputs 4t ... 4t + 3 of 16 rows; `values` is the sub-block's first byte after its header.
   template <int kDtype, int kT>
   static Bytes Values(const uint8_t* values) {
     if constexpr (kDtype == TS_Q8_0) {
@@ -118,54 +116,37 @@ struct Linear {
     }
   }
 
-  static constexpr int BitsOf(int dtype) {
-    if (dtype == TS_Q8_0) return 8;
-    return PanelShapeOf(dtype).high == 0 ? 4 : PanelShapeOf(dtype).high == 64 ? 5 : 6;
-  }
-
-  template <int kDtype, int kT, int kPanels, int kColumns>
-  static void Step(const uint8_t* const (&values)[kPanels], const QuantizedActivations* const (&x)[kColumns],
-                   Ints (&sum)[kPanels][kColumns]) {
-    Bytes w[kPanels];
-    for (int p = 0; p < kPanels; p++) w[p] = Values<kDtype, kT>(values[p]);
-    for (int j = 0; j < kColumns; j++) {
-      for (int p = 0; p < kPanels; p++)
-        sum[p][j] = Isa::template Dot<BitsOf(kDtype)>(sum[p][j], w[p], x[j]->q + 4 * kT);
-    }
-  }
-
-  // Adds inputs 4 kFrom ... 4 kTo - 1 to the sums. Where the instruction set can add some steps in 16 bits without
-  // overflow (kNarrow of them), it does so before it widens.
+  // Adds the products of inputs 4 kFrom ... 4 kTo - 1 to the sums.
   template <int kDtype, int kFrom, int kTo, int kPanels, int kColumns>
   static void Steps(const uint8_t* const (&values)[kPanels], const QuantizedActivations* const (&x)[kColumns],
-                    Ints (&sum)[kPanels][kColumns]) {
-    constexpr int kNarrow = Isa::NarrowSteps(BitsOf(kDtype));
-    if constexpr (kFrom < kTo && kNarrow == 0) {
-      Step<kDtype, kFrom>(values, x, sum);
-      Steps<kDtype, kFrom + 1, kTo>(values, x, sum);
-    } else if constexpr (kFrom < kTo) {
-      constexpr int kEnd = std::min(kTo, kFrom + kNarrow);
-      typename Isa::Narrow narrow[kPanels][kColumns];
-      NarrowSteps<kDtype, kFrom, kEnd, true>(values, x, narrow);
-      for (int p = 0; p < kPanels; p++) {
-        for (int j = 0; j < kColumns; j++) sum[p][j] = Isa::AddWidened(sum[p][j], narrow[p][j]);
+                    Sums (&sums)[kPanels][kColumns]) {
+    if constexpr (kFrom < kTo) {
+      typename Isa::Weights w[kPanels];
+      for (int p = 0; p < kPanels; p++) w[p] = Isa::template Widen<kDtype == TS_Q8_0>(Values<kDtype, kFrom>(values[p]));
+      for (int j = 0; j < kColumns; j++) {
+        for (int p = 0; p < kPanels; p++) sums[p][j] = Isa::Dot(sums[p][j], w[p], x[j]->q + 4 * kFrom);
       }
-      Steps<kDtype, kEnd, kTo>(values, x, sum);
+      Steps<kDtype, kFrom + 1, kTo>(values, x, sums);
     }
   }
 
-  template <int kDtype, int kFrom, int kTo, bool kFirst, class Narrow, int kPanels, int kColumns>
-  static void NarrowSteps(const uint8_t* const (&values)[kPanels], const QuantizedActivations* const (&x)[kColumns],
-                          Narrow (&narrow)[kPanels][kColumns]) {
-    if constexpr (kFrom < kTo) {
+  // Adds to the chains what inputs 4 kFrom ... 4 kTo - 1, which share the scales, contribute.
+  template <int kDtype, int kFrom, int kTo, int kPanels, int kColumns>
+  static void Scaled(const uint8_t* const (&values)[kPanels], const Floats (&scale)[kPanels],
+                     const QuantizedActivations* const (&x)[kColumns], Floats (&chain)[kPanels][kColumns]) {
+    constexpr int kOffset = kDtype == TS_Q8_0 ? 0 : QuantOffset(kDtype);
+    Sums sums[kPanels][kColumns];
+    for (int j = 0; j < kColumns; j++) {
+      int32_t ones = 0;
+      for (int half = kFrom / 4; half < kTo / 4; half++) ones += x[j]->half_sum[half];
+      for (int p = 0; p < kPanels; p++) sums[p][j] = Isa::StartSums(-kOffset * ones);
+    }
+    Steps<kDtype, kFrom, kTo>(values, x, sums);
+    for (int j = 0; j < kColumns; j++) {
+      const Floats step = Isa::Broadcast(x[j]->step);
       for (int p = 0; p < kPanels; p++) {
-        const Bytes w = Values<kDtype, kFrom>(values[p]);
-        for (int j = 0; j < kColumns; j++) {
-          const auto product = Isa::NarrowDot(w, x[j]->q + 4 * kFrom);
-          narrow[p][j] = kFirst ? product : Isa::AddNarrow(narrow[p][j], product);
-        }
+        chain[p][j] = Isa::MulAdd(Isa::Mul(scale[p], step), Isa::ToFloat(Isa::Total(sums[p][j])), chain[p][j]);
       }
-      NarrowSteps<kDtype, kFrom + 1, kTo, false>(values, x, narrow);
     }
   }
 
@@ -175,7 +156,6 @@ struct Linear {
     constexpr bool kSubScales = kShape.sub_header != 0;
     constexpr bool kMinimum = kShape.header == 64;
     constexpr bool kHalves = kDtype == TS_Q6_K;
-    constexpr int kOffset = kDtype == TS_Q8_0 && Isa::kSigned8 ? 0 : QuantOffset(kDtype);
     constexpr int kAhead = 4096;  // bytes: a single row is bound by memory
     const int64_t blocks = job.inputs / kQuantBlock;
     const int64_t panel_bytes = job.inputs / kShape.group * kShape.GroupBytes();
@@ -202,37 +182,24 @@ struct Linear {
         }
         for (int j = 0; j < kColumns; j++) x[j] = job.quantized + (row + j) * blocks + block;
 
-        Ints sum[kPanels][kColumns];
+        Floats scale[kPanels];  // exact products
         for (int p = 0; p < kPanels; p++) {
-          for (int j = 0; j < kColumns; j++) {
-            const int32_t ones = kHalves ? x[j]->half_sum[0] : x[j]->half_sum[0] + x[j]->half_sum[1];
-            sum[p][j] = Isa::BroadcastInt(-kOffset * ones);
-          }
+          scale[p] = Isa::LoadHalf(group[p]);
+          if constexpr (kSubScales && !kHalves) scale[p] = Isa::Mul(scale[p], Isa::ToFloat(Isa::LoadUnsigned8(sub[p])));
         }
-        Steps<kDtype, 0, kHalves ? 4 : 8>(values, x, sum);
         if constexpr (kHalves) {
-          Ints second[kPanels][kColumns];
+          Floats first[kPanels], second[kPanels];
           for (int p = 0; p < kPanels; p++) {
-            const Ints scale = Isa::LoadSigned8(sub[p]);
-            for (int j = 0; j < kColumns; j++) {
-              sum[p][j] = Isa::MulInt(sum[p][j], scale);
-              second[p][j] = Isa::BroadcastInt(-kOffset * x[j]->half_sum[1]);
-            }
+            first[p] = Isa::Mul(scale[p], Isa::ToFloat(Isa::LoadSigned8(sub[p])));
+            second[p] = Isa::Mul(scale[p], Isa::ToFloat(Isa::LoadSigned8(sub[p] + 16)));
           }
-          Steps<kDtype, 4, 8>(values, x, second);
-          for (int p = 0; p < kPanels; p++) {
-            const Ints scale = Isa::LoadSigned8(sub[p] + 16);
-            for (int j = 0; j < kColumns; j++) sum[p][j] = Isa::AddInt(sum[p][j], Isa::MulInt(second[p][j], scale));
-          }
+          Scaled<kDtype, 0, 4>(values, first, x, segment);
+          Scaled<kDtype, 4, 8>(values, second, x, segment);
+        } else {
+          Scaled<kDtype, 0, 8>(values, scale, x, segment);
         }
-        for (int p = 0; p < kPanels; p++) {
-          Floats d = Isa::LoadHalf(group[p]);
-          if constexpr (kSubScales && !kHalves) d = Isa::Mul(d, Isa::ToFloat(Isa::LoadUnsigned8(sub[p])));  // exact
-          for (int j = 0; j < kColumns; j++) {
-            const Floats scale = Isa::Mul(d, Isa::Broadcast(x[j]->scale));
-            segment[p][j] = Isa::MulAdd(scale, Isa::ToFloat(sum[p][j]), segment[p][j]);
-          }
-          if constexpr (kMinimum) {
+        if constexpr (kMinimum) {
+          for (int p = 0; p < kPanels; p++) {
             Floats m = Isa::LoadHalf(group[p] + 32);
             if constexpr (kSubScales) m = Isa::Negate(Isa::Mul(m, Isa::ToFloat(Isa::LoadUnsigned8(sub[p] + 16))));
             for (int j = 0; j < kColumns; j++) {
@@ -255,12 +222,21 @@ struct Linear {
     }
   }
 
-  // All rows of kPanels panels: tiles of kColumns columns, the last ones half as wide, and so on.
+  // A tile of exactly `columns` columns, 1 ... kColumns.
   template <int kDtype, int kPanels, int kColumns>
-  static void Columns(const LinearJob& job, int64_t panel, int64_t row) {
-    for (; row + kColumns <= job.rows; row += kColumns) Tile<kDtype, kPanels, kColumns>(job, panel, row);
-    if constexpr (kColumns > 1) {
-      if (row < job.rows) Columns<kDtype, kPanels, (kColumns + 1) / 2>(job, panel, row);
+  static void Exactly(const LinearJob& job, int64_t panel, int64_t row, int64_t columns) {
+    if (columns == kColumns) return Tile<kDtype, kPanels, kColumns>(job, panel, row);
+    if constexpr (kColumns > 1) Exactly<kDtype, kPanels, kColumns - 1>(job, panel, row, columns);
+  }
+
+  // All rows of kPanels panels, in as few tiles of at most kColumns columns as there can be, as wide as each other.
+  template <int kDtype, int kPanels, int kColumns>
+  static void Columns(const LinearJob& job, int64_t panel) {
+    int64_t row = 0;
+    for (int64_t tiles = (job.rows + kColumns - 1) / kColumns; tiles > 0; tiles--) {
+      const int64_t columns = (job.rows - row + tiles - 1) / tiles;
+      Exactly<kDtype, kPanels, kColumns>(job, panel, row, columns);
+      row += columns;
     }
   }
 
@@ -272,9 +248,9 @@ struct Linear {
     int64_t panel = first;
     // A single row of quantised weights is bound by memory: one panel after the other is one stream.
     if (kFloat || job.rows > 1) {
-      for (; panel + kPanels <= first + count; panel += kPanels) Columns<kDtype, kPanels, kColumns>(job, panel, 0);
+      for (; panel + kPanels <= first + count; panel += kPanels) Columns<kDtype, kPanels, kColumns>(job, panel);
     }
-    for (; panel < first + count; panel++) Columns<kDtype, 1, kColumns>(job, panel, 0);
+    for (; panel < first + count; panel++) Columns<kDtype, 1, kColumns>(job, panel);
   }
 
   static void Run(const LinearJob& job, int64_t first, int64_t count) {

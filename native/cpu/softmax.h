@@ -11,29 +11,30 @@
 
 namespace touchstone::cpu {
 
+// The largest of x, or NaN if one of them is.
 template <class Isa>
 float Largest(const float* x, int64_t count) {
   constexpr int kLanes = 32;
   float lanes[kLanes];
-  float unfinite[kLanes] = {};  // x - x is 0, or NaN
+  int32_t unordered[kLanes] = {};
   for (float& lane : lanes) lane = x[0];
   const int64_t whole = count / kLanes * kLanes;
   for (int64_t i = 0; i < whole; i += kLanes) {
     for (int lane = 0; lane < kLanes; lane++) {
       const float value = x[i + lane];
       lanes[lane] = value > lanes[lane] ? value : lanes[lane];
-      unfinite[lane] = unfinite[lane] + (value - value);
+      unordered[lane] |= value != value;
     }
   }
   for (int64_t i = whole; i < count; i++) {
     lanes[0] = x[i] > lanes[0] ? x[i] : lanes[0];
-    unfinite[0] = unfinite[0] + (x[i] - x[i]);
+    unordered[0] |= x[i] != x[i];
   }
   for (int lane = 1; lane < kLanes; lane++) {
     lanes[0] = lanes[lane] > lanes[0] ? lanes[lane] : lanes[0];
-    unfinite[0] = unfinite[0] + unfinite[lane];
+    unordered[0] |= unordered[lane];
   }
-  return lanes[0] + unfinite[0];
+  return unordered[0] != 0 ? FloatFromBits(0x7fc00000u) : lanes[0];
 }
 
 // out = Exp(x - largest); returns the canonical sum of out.

@@ -130,11 +130,11 @@ __global__ void __launch_bounds__(kAttentionThreads) AttentionKernel(AttentionOp
 
   // A thread takes two neighbouring positions; the last thread, the row's own.
   float largest = -INFINITY;
-  bool finite = true;
+  bool ordered = true;
   const auto keep = [&](int position, float chain) {
     const float score = chain * op.scale;
     scores[position] = score;
-    finite = finite && IsFinite(score);
+    ordered = ordered && score == score;
     largest = score > largest ? score : largest;
   };
   for (int first = 2 * threadIdx.x; first < cached; first += 2 * blockDim.x) {
@@ -156,7 +156,7 @@ __global__ void __launch_bounds__(kAttentionThreads) AttentionKernel(AttentionOp
     for (int d = 0; d < head_dim; d++) chain = Fma(own_k[d], query[d], chain);
     keep(cached, chain);
   }
-  if (!finite) largest = FloatFromBits(0x7fc00000u);
+  if (!ordered) largest = FloatFromBits(0x7fc00000u);
   largest = BlockMaximum(largest, maxima);
 
   for (int i = threadIdx.x; i < length; i += blockDim.x) scores[i] = Exp(scores[i] - largest);

@@ -86,11 +86,11 @@ __host__ __device__ inline RecordRow RecordRowOf(const RecordShape& shape, int r
   return at;
 }
 
-// 32 activations quantised to int8; see cpu/quantize.h and NUMERICS.md.
+// 32 activations quantised to 16 bits, each 256 high + low; see cpu/quantize.h and NUMERICS.md.
 struct alignas(16) QuantizedActivations {
   int32_t half_sum[2];
-  float scale, scaled_sum;
-  int8_t q[32];
+  float step, scaled_sum;
+  int8_t high[32], low[32];
 };
 
 template <class T>

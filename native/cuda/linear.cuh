@@ -43,19 +43,21 @@ __device__ __forceinline__ float Finish(const Target& target, float total, int64
 __device__ __forceinline__ void QuantizeByWarp(float value, QuantizedActivations* out) {
   const int lane = threadIdx.x % 32;
   uint32_t largest = FloatBits(value) & 0x7fffffffu;
-  for (int step = 16; step > 0; step /= 2) largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, step));
-  const QuantScale scale = QuantScaleOf(FloatFromBits(largest));
-  int q = static_cast<int>(FloatBits(value * scale.inverse + 12582912.0f) - 0x4b400000u);
-  if (scale.inverse == 0.0f) q = 0;
+  for (int lanes = 16; lanes > 0; lanes /= 2) largest = max(largest, __shfl_xor_sync(0xffffffffu, largest, lanes));
+  const QuantStep step = QuantStepOf(FloatFromBits(largest));
+  int q = static_cast<int>(FloatBits(value * step.inverse + 12582912.0f) - 0x4b400000u);
+  if (step.inverse == 0.0f) q = 0;
   int sum = q;
-  for (int step = 8; step > 0; step /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, step);
+  for (int lanes = 8; lanes > 0; lanes /= 2) sum += __shfl_xor_sync(0xffffffffu, sum, lanes);
   const int other = __shfl_xor_sync(0xffffffffu, sum, 16);
-  out->q[lane] = static_cast<int8_t>(q);
+  const int high = (q + 128) >> 8;
+  out->high[lane] = static_cast<int8_t>(high);
+  out->low[lane] = static_cast<int8_t>(q - 256 * high);
   if (lane == 0) {
     out->half_sum[0] = sum;
     out->half_sum[1] = other;
-    out->scale = scale.scale;
-    out->scaled_sum = scale.scale * static_cast<float>(sum + other);
+    out->step = step.step;
+    out->scaled_sum = step.step * static_cast<float>(sum + other);
   }
 }
 

@@ -14,12 +14,12 @@ __global__ void SoftmaxKernel(SoftmaxOp op) {
   const float* x = op.x + int64_t{blockIdx.x} * op.width;
   float* out = op.out + int64_t{blockIdx.x} * op.width;
   float largest = x[0];
-  bool finite = true;
+  bool ordered = true;
   for (int64_t i = threadIdx.x; i < op.width; i += blockDim.x) {
-    finite = finite && IsFinite(x[i]);
+    ordered = ordered && x[i] == x[i];
     largest = x[i] > largest ? x[i] : largest;
   }
-  if (!finite) largest = FloatFromBits(0x7fc00000u);
+  if (!ordered) largest = FloatFromBits(0x7fc00000u);
   largest = BlockMaximum(largest, maxima);
   for (int64_t i = threadIdx.x; i < op.width; i += blockDim.x) out[i] = Exp(x[i] - largest);
   __syncthreads();

@@ -123,9 +123,11 @@ func Register(subject func() *target.Target) {
 	})
 }
 
-// goldenBound is what a logit may differ from the oracle's where weights are floats. Both compute in float32 over 4 blocks with
+// goldenBound is what a logit may differ from the oracle's, in every weight format. Both compute in float32 over 4 blocks with
 // some 30 roundings deep in each chain; keys and values are kept in binary16 here (relative 2^-11 each) and in float32
-// there, which dominates: 2^-11 of the size of a logit vector's entries, times 4 for the blocks it passes through.
+// there, which dominates: 2^-11 of the size of a logit vector's entries, times 4 for the blocks it passes through. Quantised
+// weights meet activations of 16 bits per 32 values, whose step is some 2.2 / 32512 of their root mean square: 2^-14, an
+// eighth of that.
 const goldenBound = 0x1p-9
 
 // compareGolden evaluates a prompt with its continuation and returns the worst difference as a fraction of its bound, which

@@ -56,7 +56,18 @@ func (l linearCase) op(weight []byte, x, bias []float32) native.Op {
 	return op
 }
 
+// check compares with the contract: float weights, or quantised ones with activations rounded as it says.
 func (l linearCase) check() check {
+	return l.compare(func(stored []byte, row []float32) (want, bound float64) {
+		if l.f.quantised() {
+			return l.f.quantisedDot(stored, row)
+		}
+		return plainDot(l.f.values(stored), row)
+	})
+}
+
+// compare is the case with a reference for the product of a stored row with a row of activations.
+func (l linearCase) compare(dot func(stored []byte, row []float32) (want, bound float64)) check {
 	weight, x, bias := l.inputs()
 	c := check{
 		name: l.name(), format: l.f.name, op: l.op(weight, x, bias),
@@ -66,12 +77,7 @@ func (l linearCase) check() check {
 		row := x[m*l.k:][:l.k]
 		for n := range l.n {
 			stored := weight[n*l.f.rowBytes(l.k):][:l.f.rowBytes(l.k)]
-			var want, bound float64
-			if l.f.quantised() {
-				want, bound = l.f.quantisedDot(stored, row)
-			} else {
-				want, bound = plainDot(l.f.values(stored), row)
-			}
+			want, bound := dot(stored, row)
 			if l.bias {
 				want += float64(bias[n])
 				bound += u * (math.Abs(want) + math.Abs(float64(bias[n])))
@@ -97,9 +103,9 @@ func plainDot(weight []float64, x []float32) (want, bound float64) {
 	return want, float64(roundings) * u * magnitude
 }
 
-// quantisedDot: activations are rounded to 8 bits per 32 of them, by the rule of NUMERICS.md, and integer sums are exact.
-// What rounds is: the product of the two scales, its product with the integer sum, the same for the minimum, and the chain
-// over the blocks: at most blocks + 6 roundings of the blocks' magnitudes.
+// quantisedDot: activations are rounded to 16 bits per 32 of them, by the rule of NUMERICS.md, and integer sums are exact.
+// What rounds is: the product of the two scales, the integer sum as a float, the same for the minimum, and the chain
+// over the blocks of a segment, two terms each, and the sum of the segments: at most blocks + 6 roundings of the terms.
 func (f format) quantisedDot(stored []byte, x []float32) (want, bound float64) {
 	var magnitude float64
 	for at := 0; at < len(x); at += f.elements {
@@ -122,7 +128,19 @@ func (f format) quantisedDot(stored []byte, x []float32) (want, bound float64) {
 	return want, float64(len(x)/32+6) * u * magnitude
 }
 
-// quantise rounds 32 activations to -127 ... 127 in steps of the largest magnitude / 127, ties to even, in binary32.
+// meantDot is the product with the weights that the file means, dequantised, and unrounded activations. A computed one differs
+// by at most half a step of each activation (and the rounding of its quotient, 2^-7 of a step), and by quantisedDot's bound.
+func (f format) meantDot(stored []byte, x []float32) (want, bound float64) {
+	_, bound = f.quantisedDot(stored, x)
+	for k, weight := range f.values(stored) {
+		want += weight * float64(x[k])
+		_, step := quantise(x[k/32*32:][:32])
+		bound += math.Abs(weight) * step * (0.5 + 0x1p-7)
+	}
+	return want, bound
+}
+
+// quantise rounds 32 activations to -32512 ... 32512 in steps of the largest magnitude / 32512, ties to even, in binary32.
 func quantise(x []float32) (q []int, step float64) {
 	largest := float32(0)
 	for _, v := range x {
@@ -132,11 +150,11 @@ func quantise(x []float32) (q []int, step float64) {
 	if largest < 0x1p-100 {
 		return q, 0
 	}
-	inverse := float32(127) / largest
+	inverse := float32(32512) / largest
 	for i, v := range x {
 		q[i] = int(math.RoundToEven(float64(v * inverse)))
 	}
-	return q, float64(largest / 127)
+	return q, float64(largest / 32512)
 }
 
 // linearCases are awkward shapes for one format; slow backends get the small ones.
@@ -173,6 +191,24 @@ func registerLinear(subject func() *target.Target) {
 					for _, l := range linearCases(f, backend.Slow) {
 						if wanted(l.name()) {
 							l.check().run(context, worst)
+						}
+					}
+				}
+				worst.record()
+			})
+		})
+
+		It("computes with the weights that a quantised file means", SpecTimeout(specTimeout), func(SpecContext) {
+			skipOtherCases("linear")
+			onEachBackend(subject, func(context native.Context, backend target.Backend) {
+				worst := newTally("linear, dequantised", backend.Name)
+				for _, f := range offered(context, backend) {
+					if !f.quantised() {
+						continue
+					}
+					for _, l := range linearCases(f, backend.Slow) {
+						if wanted(l.name()) {
+							l.compare(f.meantDot).run(context, worst)
 						}
 					}
 				}

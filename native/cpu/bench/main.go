@@ -32,9 +32,9 @@ var formats = []struct {
 // isas are the instruction sets with their ts_isa.
 var isas = map[string]int{"auto": 0, "scalar": 1, "avx2": 2, "avx512": 3, "neon": 4}
 
-// shapes are [inputs, outputs, rows]: a prefill of 120 tokens through the feed-forward layers, and one token. The K formats
-// need rows that are a multiple of 256.
-var shapes = [][3]int{{896, 4864, 120}, {4864, 896, 120}, {896, 4864, 1}}
+// shapes are [inputs, outputs, rows]: a prefill of 120 tokens through the feed-forward layers, tokens of some sequences in
+// company, and one token. The K formats need rows that are a multiple of 256.
+var shapes = [][3]int{{896, 4864, 120}, {4864, 896, 120}, {896, 4864, 16}, {896, 4864, 5}, {896, 4864, 4}, {896, 4864, 1}}
 
 func main() {
 	isa := flag.String("isa", "auto", "auto, scalar, avx2, avx512 or neon")

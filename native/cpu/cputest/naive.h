@@ -9,7 +9,7 @@
 namespace touchstone::cputest {
 
 struct NaiveBlock {
-  float scale;
+  float step;
   float scaled_sum;
   int32_t q[32];
 };
@@ -23,15 +23,15 @@ inline NaiveBlock NaiveQuantize(const float* x) {
     largest = std::fmax(largest, std::fabs(x[i]));
   }
   if (!finite) {
-    out.scale = std::nanf("");
+    out.step = std::nanf("");
   } else if (largest >= 0x1p-100f) {
-    out.scale = largest / 127.0f;
-    const float inverse = 127.0f / largest;
+    out.step = largest / 32512.0f;
+    const float inverse = 32512.0f / largest;
     for (int i = 0; i < 32; i++) out.q[i] = static_cast<int32_t>(std::nearbyint(x[i] * inverse));
   }
   int32_t sum = 0;
   for (int32_t q : out.q) sum += q;
-  out.scaled_sum = out.scale * static_cast<float>(sum);
+  out.scaled_sum = out.step * static_cast<float>(sum);
   return out;
 }
 
@@ -60,14 +60,15 @@ inline float NaiveLinear(int dtype, const uint8_t* weights, const float* x, int6
         const NaiveBlock activations = NaiveQuantize(x + k);
         int32_t sums[2] = {0, 0};
         for (int i = 0; i < 32; i++) sums[i / 16] += (block.q[i] - QuantOffset(dtype)) * activations.q[i];
-        float scale = FloatFromHalf(block.d);
-        int32_t sum = sums[0] + sums[1];
         if (dtype == TS_Q6_K) {
-          sum = static_cast<int8_t>(block.scale[0]) * sums[0] + static_cast<int8_t>(block.scale[1]) * sums[1];
-        } else if (dtype == TS_Q4_K || dtype == TS_Q5_K) {
-          scale = scale * static_cast<float>(block.scale[0]);
+          for (int half = 0; half < 2; half++) {
+            const float scale = BlockScale(dtype, block, 16 * half) * activations.step;
+            chain = std::fma(scale, static_cast<float>(sums[half]), chain);
+          }
+        } else {
+          const float scale = BlockScale(dtype, block, 0) * activations.step;
+          chain = std::fma(scale, static_cast<float>(sums[0] + sums[1]), chain);
         }
-        chain = std::fma(scale * activations.scale, static_cast<float>(sum), chain);
         if (dtype == TS_Q4_1 || dtype == TS_Q5_1 || dtype == TS_Q4_K || dtype == TS_Q5_K) {
           chain = std::fma(BlockMinimum(dtype, block), activations.scaled_sum, chain);
         }
@@ -112,7 +113,7 @@ inline std::vector<float> NaiveNorm(ts_norm_kind kind, float epsilon, const std:
 
 inline std::vector<float> NaiveExponentials(const std::vector<float>& x) {
   float largest = x[0];
-  for (float value : x) largest = std::fmax(largest, value);
+  for (float value : x) largest = std::isnan(value) || value > largest ? value : largest;
   std::vector<float> out(x.size());
   for (size_t i = 0; i < x.size(); i++) out[i] = Exp(x[i] - largest);
   return out;
