@@ -61,10 +61,11 @@ func (s *Server) parseChat(f *fields) (openAIRequest, *problem.Problem) {
 	if p := f.problem(); p != nil {
 		return q, p
 	}
-	var err error
-	if q.Prompt, err = s.options.Model.Chat.Render(messages); err != nil {
+	prompt, err := s.options.Model.Chat.Prompt(messages)
+	if err != nil {
 		return q, fieldProblem("messages", "a conversation that the model's chat template takes", err.Error())
 	}
+	q.Prompt, q.Said = prompt.Text, prompt.Said
 	return q.finished(), nil
 }
 

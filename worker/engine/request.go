@@ -24,8 +24,9 @@ const (
 type Request struct {
 	JobID         string
 	CorrelationID string
-	Prompt        string  // names of control tokens in it stand for those tokens
-	Tokens        []int32 // the prompt as token ids; Prompt is not used if this is not nil
+	Prompt        string   // names of control tokens in it stand for those tokens
+	Said          [][2]int // byte ranges of Prompt, in order, in which names of control tokens are text
+	Tokens        []int32  // the prompt as token ids; Prompt is not used if this is not nil
 	Parameters
 	LogitsHash bool
 	Keep       bool // go on when the client disconnects
@@ -69,7 +70,7 @@ func (e *Engine) prepare(request Request) (*Job, error) {
 	tokens := request.Tokens
 	if tokens == nil {
 		var err error
-		if tokens, err = e.options.Tokenizer.Encode(request.Prompt, true); err != nil {
+		if tokens, err = e.options.Tokenizer.EncodePrompt(request.Prompt, request.Said); err != nil {
 			return nil, problem.New(problem.InvalidRequest, "the prompt cannot be tokenized: %v", err)
 		}
 	}
