@@ -1,20 +1,23 @@
 package command
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"touchstone"
 	"touchstone/native"
 	"touchstone/native/gguf"
 	"touchstone/worker/api"
 	"touchstone/worker/tokenizer"
 )
 
-// defaultModel is the bundled model, relative to the repository.
-const defaultModel = "fixtures/models/haiku.gguf"
+// defaultModel says in the help which model is taken if none is named.
+const defaultModel = "the built-in model, which writes haiku"
 
 // modelFile is an open model file and what it says. Close it once the model is loaded: the rest stays.
 type modelFile struct {
@@ -24,14 +27,9 @@ type modelFile struct {
 	about       api.Model
 }
 
-// openModel opens and checks a model file; an empty path means the bundled model.
+// openModel opens and checks a model file; an empty path means the built-in model.
 func openModel(name string) (*modelFile, error) {
-	if name == "" {
-		if name = defaultModel; !isFile(name) {
-			return nil, fmt.Errorf("--model: name a GGUF file (the bundled %s is not in this folder)", defaultModel)
-		}
-	}
-	file, err := gguf.Open(name)
+	file, err := openFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("--model: %w", err)
 	}
@@ -40,6 +38,13 @@ func openModel(name string) (*modelFile, error) {
 		return nil, errors.Join(fmt.Errorf("--model: %s: %w", name, err), file.Close())
 	}
 	return m, nil
+}
+
+func openFile(name string) (*gguf.File, error) {
+	if name == "" {
+		return gguf.Parse(bytes.Clone(touchstone.Haiku)) // a copy of its own is aligned as weights should be
+	}
+	return gguf.Open(name)
 }
 
 func (m *modelFile) read(name string) error {
@@ -51,7 +56,7 @@ func (m *modelFile) read(name string) error {
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(name)
+	modified, err := modifiedAt(name)
 	if err != nil {
 		return err
 	}
@@ -60,7 +65,7 @@ func (m *modelFile) read(name string) error {
 		Name:         textOr(m.File, "general.name", strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))),
 		Architecture: textOr(m.File, "general.architecture", ""), QuantKind: quantKind(m.File), TokenizerKind: model.Kind(),
 		VocabSize: m.description.VocabSize, ContextLength: m.description.ContextLength,
-		Modified: info.ModTime(),
+		Modified: modified,
 	}
 	if m.Has("tokenizer.chat_template") {
 		source, err := m.String("tokenizer.chat_template")
@@ -70,6 +75,21 @@ func (m *modelFile) read(name string) error {
 		m.about.Chat, m.about.ChatProblem = api.NewChatTemplate(source, m.tokenizer.control(model.BOS()), m.tokenizer.control(model.EOS()))
 	}
 	return nil
+}
+
+// modifiedAt tells when a model's file was written: for the built-in model that is the worker itself.
+func modifiedAt(name string) (time.Time, error) {
+	if name == "" {
+		var err error
+		if name, err = os.Executable(); err != nil {
+			return time.Time{}, err
+		}
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
 }
 
 func textOr(file *gguf.File, key, fallback string) string {
