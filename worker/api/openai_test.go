@@ -74,7 +74,7 @@ func TestAHostileTemplateHoldsNothingUp(t *testing.T) {
 	template, err := api.NewChatTemplate("{% for a in range(100000) %}{% for b in range(30) %}{% endfor %}{% endfor %}", "", "")
 	g.Expect(err).NotTo(HaveOccurred())
 	h := newHarness(t, func(a *api.Options, _ *engine.Options) { a.Model.Chat = template })
-	refused := make(chan int, 8)
+	refused := make(chan int, 3)
 	for range cap(refused) {
 		go func() {
 			status, _ := h.json("POST", "/v1/chat/completions", `{"model":"fake","messages":[{"role":"user","content":"x"}]}`)

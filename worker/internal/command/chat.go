@@ -33,6 +33,7 @@ func (s *speaker) converse(ctx context.Context, stdin io.Reader) error {
 	for {
 		line, err := lines.next(ctx)
 		if errors.Is(err, io.EOF) || ctx.Err() != nil {
+			fmt.Fprintln(s.stderr) // the shell begins a line of its own
 			return nil
 		}
 		if err != nil {
