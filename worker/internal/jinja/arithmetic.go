@@ -21,7 +21,7 @@ func (n *binaryNode) eval(r *run, s *scope) (value, error) {
 
 var (
 	errDivision = errors.New("division by zero")
-	errOverflow = errors.New("an integer is too large")
+	errOverflow = errors.New("a number is too large")
 )
 
 // binary is one of Python's operators + - * / // % **.
@@ -42,7 +42,7 @@ func (r *run) binary(operator string, left, right value) (value, error) {
 			return r.percentFormat(l, right)
 		}
 	case *list:
-		if right, ok := right.(*list); ok && operator == "+" && l.kind == right.kind && l.kind != viewKind {
+		if right, ok := right.(*list); ok && operator == "+" && l.kind == right.kind && l.kind <= tupleKind {
 			if err := r.makes(valueBytes * (len(l.items) + len(right.items))); err != nil {
 				return nil, err
 			}
@@ -90,6 +90,9 @@ func (r *run) repeated(v value, count int64) (value, error) {
 		}
 		return b.text(), nil
 	case *list:
+		if v.kind > tupleKind {
+			break
+		}
 		if err := r.makesTimes(valueBytes*len(v.items), count); err != nil {
 			return nil, err
 		}
@@ -177,7 +180,11 @@ func floatOperation(operator string, x, y float64) (value, error) {
 	case "*":
 		return x * y, nil
 	case "**":
-		return math.Pow(x, y), nil
+		power := math.Pow(x, y)
+		if math.IsInf(power, 0) && !math.IsInf(x, 0) && !math.IsInf(y, 0) {
+			return nil, errOverflow
+		}
+		return power, nil
 	}
 	if y == 0 {
 		return nil, errDivision
@@ -189,7 +196,10 @@ func floatOperation(operator string, x, y float64) (value, error) {
 		return math.Floor(x / y), nil
 	}
 	rest := math.Mod(x, y)
-	if rest != 0 && (rest < 0) != (y < 0) {
+	if rest == 0 {
+		return math.Copysign(0, y), nil
+	}
+	if (rest < 0) != (y < 0) {
 		rest += y
 	}
 	return rest, nil

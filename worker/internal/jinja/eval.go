@@ -295,7 +295,7 @@ func (n *sliceNode) eval(r *run, s *scope) (value, error) {
 	case *undefined:
 		return nil, object.err()
 	}
-	return &undefined{fmt.Sprintf("a %s cannot be sliced", typeName(object))}, nil
+	return nil, fmt.Errorf("a %s cannot be sliced", typeName(object))
 }
 
 // window settles start and stop of a slice with step 1 for a sequence of size items.

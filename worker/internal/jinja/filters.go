@@ -2,7 +2,6 @@ package jinja
 
 import (
 	"errors"
-	"fmt"
 	"html"
 	"strings"
 	"unicode"
@@ -185,12 +184,12 @@ func truncateFilter(r *run, input value, a args) (value, error) {
 			return nil, err
 		}
 	}
+	if length < end.length() {
+		return nil, errors.New("the length is smaller than that of the end")
+	}
 	offsets := t.offsets()
 	if len(offsets)-1 <= length+leeway {
 		return t, nil
-	}
-	if length < end.length() {
-		return nil, fmt.Errorf("the length is smaller than that of the end")
 	}
 	cut := t.slice(0, offsets[length-end.length()])
 	if !truth(given(v[1], false)) {

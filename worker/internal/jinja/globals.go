@@ -65,6 +65,9 @@ var globals = map[string]value{
 func (r *run) newDictFrom(a args) (*dict, error) {
 	d := newDict()
 	for _, v := range a.positional {
+		if u, ok := v.(*undefined); ok {
+			return nil, u.err()
+		}
 		from, ok := v.(*dict)
 		pairs := v
 		if ok {
@@ -117,7 +120,10 @@ func rangeFunction(r *run, a args) (value, error) {
 	if step == 0 {
 		return nil, errors.New("range: the step is 0")
 	}
-	counted := &list{}
+	counted := &list{kind: rangeKind, name: fmt.Sprintf("range(%d, %d)", start, stop)}
+	if step != 1 {
+		counted.name = fmt.Sprintf("range(%d, %d, %d)", start, stop, step)
+	}
 	for i := start; step > 0 && i < stop || step < 0 && i > stop; {
 		if len(counted.items) == maxRange {
 			return nil, fmt.Errorf("range: more than %d items", maxRange)

@@ -282,19 +282,30 @@ func batchFilter(r *run, input value, a args) (value, error) {
 	if err != nil {
 		return nil, err
 	}
-	size, err := integerArgument(v[0], "linecount")
-	if err != nil || size < 1 {
-		return nil, errors.Join(errors.New("linecount must be at least 1"), err)
+	size, ok := number(v[0])
+	if !ok {
+		return nil, operandError("linecount", v[0])
 	}
-	if err := r.makes(valueBytes * (2*len(items) + size)); err != nil {
+	fill := given(v[1], nil)
+	if missing := size - float64(len(items)); fill != nil && missing > 0 {
+		if err := r.makesTimes(valueBytes, int64(min(missing, maxBytes))); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.makes(2 * valueBytes * len(items)); err != nil {
 		return nil, err
 	}
-	var batches []value
-	for batch := range slices.Chunk(items, size) {
-		batch = slices.Clone(batch)
-		for fill := given(v[1], nil); fill != nil && len(batch) < size; {
-			batch = append(batch, fill)
+	var batches, batch []value
+	for _, item := range items {
+		if float64(len(batch)) == size {
+			batches, batch = append(batches, &list{items: batch}), nil
 		}
+		batch = append(batch, item)
+	}
+	for fill != nil && len(batch) > 0 && float64(len(batch)) < size {
+		batch = append(batch, fill)
+	}
+	if len(batch) > 0 {
 		batches = append(batches, &list{items: batch})
 	}
 	return &generator{batches}, nil
@@ -310,8 +321,11 @@ func sliceFilter(r *run, input value, a args) (value, error) {
 		return nil, err
 	}
 	count, err := integerArgument(v[0], "slices")
-	if err != nil || count < 1 {
-		return nil, errors.Join(errors.New("slices must be at least 1"), err)
+	if err != nil || count == 0 {
+		return nil, errors.Join(errDivision, err)
+	}
+	if count < 0 {
+		return &generator{}, nil
 	}
 	if err := r.makes(valueBytes * (len(items) + 2*count)); err != nil {
 		return nil, err

@@ -92,7 +92,7 @@ func dictView(name string, items func(d *dict) []value) dictMethod {
 		if err := r.makes(valueBytes * len(d.keys)); err != nil {
 			return nil, err
 		}
-		return &list{items: items(d), kind: viewKind}, nil
+		return &list{items: items(d), kind: viewKind, name: "dict_" + name}, nil
 	}
 }
 

@@ -40,6 +40,10 @@ func roundFilter(_ *run, input value, a args) (value, error) {
 	scale := math.Pow(10, float64(precision))
 	switch method.s {
 	case "common":
+		if _, isFloat := input.(float64); !isFloat && precision >= 0 {
+			n, _ := integer(input)
+			return n, nil
+		}
 		if precision < 0 {
 			return math.RoundToEven(x*scale) / scale, nil
 		}

@@ -1,7 +1,6 @@
 package jinja
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/big"
@@ -50,7 +49,11 @@ func (r *run) writeRepr(b *builder, v value) {
 		r.put(b, v.rewrite(func(s string) string { return quoted(s, quote[0]) }))
 		r.put(b, plain(quote))
 	case *list:
-		brackets := [...][2]string{{"[", "]"}, {"(", ")"}, {"dict_view([", "])"}}[v.kind]
+		if v.kind == rangeKind {
+			r.put(b, plain(v.name))
+			return
+		}
+		brackets := [...][2]string{{"[", "]"}, {"(", ")"}, {v.name + "([", "])"}}[v.kind]
 		r.put(b, plain(brackets[0]))
 		for i, item := range v.items {
 			if i > 0 {
@@ -173,8 +176,8 @@ func (r *run) writeJSON(b *builder, v value, style jsonStyle) error {
 	case text:
 		r.putJSONString(b, v, style.ascii)
 	case *list:
-		if v.kind == viewKind {
-			return errors.New("a view of a dict cannot be written as JSON")
+		if v.kind != plainList && v.kind != tupleKind {
+			return fmt.Errorf("a %s cannot be written as JSON", typeName(v))
 		}
 		return r.writeJSONItems(b, "[]", len(v.items), style, func(i int, inner jsonStyle) error {
 			return r.writeJSON(b, v.items[i], inner)

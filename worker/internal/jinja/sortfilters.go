@@ -39,7 +39,7 @@ func folded(v value, caseSensitive bool) value {
 	return v
 }
 
-// sortKeys gives what items are sorted by: themselves, or attributes named by paths separated by commas.
+// sortKeys gives what items are sorted by: attributes named by paths separated by commas, or themselves, as lists.
 func (r *run) sortKeys(items []value, paths value, caseSensitive bool) ([]value, error) {
 	if err := r.makes(2 * valueBytes * len(items)); err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (r *run) sortKeys(items []value, paths value, caseSensitive bool) ([]value,
 	keys := make([]value, len(items))
 	for i, item := range items {
 		if paths == nil {
-			keys[i] = folded(item, caseSensitive)
+			keys[i] = &list{items: []value{folded(item, caseSensitive)}}
 			continue
 		}
 		parts := []value{paths}
@@ -63,6 +63,24 @@ func (r *run) sortKeys(items []value, paths value, caseSensitive bool) ([]value,
 			key.items = append(key.items, folded(v, caseSensitive))
 		}
 		keys[i] = key
+	}
+	return keys, nil
+}
+
+// keys gives what items are compared by: an attribute, or themselves.
+func (r *run) keys(items []value, path value, caseSensitive bool) ([]value, error) {
+	if err := r.makes(valueBytes * len(items)); err != nil {
+		return nil, err
+	}
+	keys := make([]value, len(items))
+	for i, v := range items {
+		if path != nil {
+			var err error
+			if v, err = r.path(v, path); err != nil {
+				return nil, err
+			}
+		}
+		keys[i] = folded(v, caseSensitive)
 	}
 	return keys, nil
 }
@@ -122,7 +140,7 @@ func dictsortFilter(r *run, input value, a args) (value, error) {
 	default:
 		return nil, errors.New(`by must be "key" or "value"`)
 	}
-	keys, err := r.sortKeys(by, nil, truth(given(v[0], false)))
+	keys, err := r.keys(by, nil, truth(given(v[0], false)))
 	if err != nil {
 		return nil, err
 	}
@@ -213,12 +231,12 @@ func extremeFilter(largest bool) filter {
 		if len(items) == 0 {
 			return &undefined{"there is no item"}, nil
 		}
-		keys, err := r.sortKeys(items, given(v[1], nil), truth(given(v[0], false)))
+		keys, err := r.keys(items, given(v[1], nil), truth(given(v[0], false)))
 		if err != nil {
 			return nil, err
 		}
 		best := 0
-		for i := range items {
+		for i := 1; i < len(items); i++ {
 			left, right := keys[i], keys[best]
 			if largest {
 				left, right = right, left

@@ -37,19 +37,16 @@ func testTable() map[string]filter {
 		"escaped": kindTest(func(value) bool { return false }),
 		"odd":     parityTest(1),
 		"even":    parityTest(0),
-		"divisibleby": func(_ *run, input value, a args) (value, error) {
+		"divisibleby": func(r *run, input value, a args) (value, error) {
 			v, err := a.bind("divisibleby", "num")
 			if err != nil {
 				return nil, err
 			}
-			n, by, ok := integers2(input, v[0])
-			if !ok {
+			if _, _, ok := floats2(input, v[0]); !ok {
 				return nil, operandError("divisibleby", input, v[0])
 			}
-			if by == 0 {
-				return nil, errDivision
-			}
-			return n%by == 0, nil
+			rest, err := r.binary("%", input, v[0])
+			return err == nil && r.equal(rest, int64(0)), err
 		},
 		"sameas": func(r *run, input value, a args) (value, error) {
 			v, err := a.bind("sameas", "other")
@@ -93,15 +90,15 @@ func textTest(is func(s string) bool) filter {
 }
 
 func parityTest(rest int64) filter {
-	return func(_ *run, input value, a args) (value, error) {
+	return func(r *run, input value, a args) (value, error) {
 		if _, err := a.bind("the test"); err != nil {
 			return nil, err
 		}
-		n, ok := integer(input)
-		if !ok {
+		if _, ok := number(input); !ok {
 			return nil, operandError("the test", input)
 		}
-		return n&1 == rest, nil
+		left, err := r.binary("%", input, int64(2))
+		return r.equal(left, rest), err
 	}
 }
 

@@ -16,13 +16,15 @@ type listKind int
 const (
 	plainList listKind = iota
 	tupleKind
-	viewKind // what dict.items() and its like give
+	viewKind  // what dict.items() and its like give
+	rangeKind // what range() gives
 )
 
 // list is a list or a tuple. Templates cannot change it.
 type list struct {
 	items []value
 	kind  listKind
+	name  string // of a view: what Python prints before its items; of a range: all that Python prints
 }
 
 // dict keeps the order of its keys. Templates cannot change it.
@@ -104,6 +106,11 @@ func (r *run) hashable(v value) (any, error) {
 		return v, nil
 	case *list:
 		if v.kind == tupleKind {
+			for _, item := range v.items {
+				if _, err := r.hashable(item); err != nil {
+					return nil, err
+				}
+			}
 			type tupleKey string
 			return tupleKey(r.repr(v).s), nil
 		}
@@ -127,7 +134,7 @@ func typeName(v value) string {
 	case text:
 		return "str"
 	case *list:
-		return [...]string{"list", "tuple", "view"}[v.kind]
+		return [...]string{"list", "tuple", "view", "range"}[v.kind]
 	case *dict:
 		return "dict"
 	case *undefined:
