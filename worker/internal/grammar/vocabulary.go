@@ -1,0 +1,149 @@
+package grammar
+
+import "fmt"
+
+// Vocabulary is the tokens of a model as a trie of their bytes. It does not change.
+type Vocabulary struct {
+	nodes []trieNode
+	size  int
+	end   []int32 // tokens that end a text
+}
+
+// trieNode is a prefix of tokens; its children follow each other from first on.
+type trieNode struct {
+	b      byte
+	first  int32 // index of the first child
+	count  int32
+	tokens []int32 // whose bytes end here
+}
+
+// NewVocabulary makes the trie of size tokens. Tokens without bytes, such as control tokens, never follow; those of end
+// follow where the whole may end.
+func NewVocabulary(size int, piece func(id int32) []byte, end func(id int32) bool) *Vocabulary {
+	type building struct {
+		children map[byte]*building
+		tokens   []int32
+	}
+	v := &Vocabulary{size: size}
+	root := &building{}
+	for id := range int32(size) {
+		if end(id) {
+			v.end = append(v.end, id)
+			continue
+		}
+		bytes := piece(id)
+		if len(bytes) == 0 {
+			continue
+		}
+		at := root
+		for _, b := range bytes {
+			if at.children == nil {
+				at.children = map[byte]*building{}
+			}
+			next, ok := at.children[b]
+			if !ok {
+				next = &building{}
+				at.children[b] = next
+			}
+			at = next
+		}
+		at.tokens = append(at.tokens, id)
+	}
+	v.nodes = []trieNode{{}}
+	queue := []*building{root}
+	for i := 0; i < len(queue); i++ {
+		v.nodes[i].first, v.nodes[i].count = int32(len(v.nodes)), int32(len(queue[i].children))
+		for b := range 256 {
+			if child, ok := queue[i].children[byte(b)]; ok {
+				v.nodes = append(v.nodes, trieNode{b: byte(b), tokens: child.tokens})
+				queue = append(queue, child)
+			}
+		}
+	}
+	return v
+}
+
+// Grammar is a compiled schema. It does not change; Start may be called from any goroutine.
+type Grammar struct{ top *rule }
+
+// Matcher follows one answer. It belongs to one goroutine.
+type Matcher struct {
+	automaton  *automaton
+	vocabulary *Vocabulary
+	state      *state
+	ended      bool
+}
+
+// Start begins an answer.
+func (g *Grammar) Start(v *Vocabulary) (*Matcher, error) {
+	a, err := newAutomaton(g.top)
+	if err != nil {
+		return nil, err
+	}
+	return &Matcher{automaton: a, vocabulary: v, state: a.start}, nil
+}
+
+// Allowed gives the tokens that may follow, a bit each, 64 in a word. It is valid until the grammar's next use, and must not
+// be written to.
+func (m *Matcher) Allowed() ([]uint64, error) {
+	if m.state.mask != nil {
+		return m.state.mask, nil
+	}
+	mask := make([]uint64, (m.vocabulary.size+63)/64)
+	if m.state.final {
+		for _, id := range m.vocabulary.end {
+			mask[id/64] |= 1 << (id % 64)
+		}
+	}
+	if err := m.mark(mask, 0, m.state); err != nil {
+		return nil, err
+	}
+	m.state.mask = mask
+	return mask, nil
+}
+
+// mark sets the bits of all tokens below a node of the trie that is reached in a state.
+func (m *Matcher) mark(mask []uint64, at int32, s *state) error {
+	node := &m.vocabulary.nodes[at]
+	for _, id := range node.tokens {
+		mask[id/64] |= 1 << (id % 64)
+	}
+	for child := node.first; child < node.first+node.count; child++ {
+		next, err := m.automaton.step(s, m.vocabulary.nodes[child].b)
+		if err != nil {
+			return err
+		}
+		if next != dead {
+			if err := m.mark(mask, child, next); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Accept takes the token that was chosen; piece is its bytes. A token that ends the text ends the answer.
+func (m *Matcher) Accept(id int32, piece []byte) error {
+	for _, end := range m.vocabulary.end {
+		if id == end {
+			if !m.state.final {
+				return fmt.Errorf("the answer ends too soon")
+			}
+			m.ended = true
+			return nil
+		}
+	}
+	for _, b := range piece {
+		next, err := m.automaton.step(m.state, b)
+		if err != nil {
+			return err
+		}
+		if m.state = next; next == dead {
+			return fmt.Errorf("token %d does not fit the schema", id)
+		}
+	}
+	return nil
+}
+
+// Complete tells whether the answer is whole as it is.
+func (m *Matcher) Complete() bool { return m.state.final }
