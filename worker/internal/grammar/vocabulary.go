@@ -1,6 +1,11 @@
 package grammar
 
-import "fmt"
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sort"
+)
 
 // Vocabulary is the tokens of a model as a trie of their bytes. It does not change.
 type Vocabulary struct {
@@ -20,47 +25,43 @@ type trieNode struct {
 // NewVocabulary makes the trie of size tokens. Tokens without bytes, such as control tokens, never follow; those of end
 // follow where the whole may end.
 func NewVocabulary(size int, piece func(id int32) []byte, end func(id int32) bool) *Vocabulary {
-	type building struct {
-		children map[byte]*building
-		tokens   []int32
-	}
 	v := &Vocabulary{size: size}
-	root := &building{}
+	var tokens []namedToken // in order of their bytes: those below a node are a range
 	for id := range int32(size) {
 		if end(id) {
 			v.end = append(v.end, id)
-			continue
+		} else if bytes := piece(id); len(bytes) > 0 {
+			tokens = append(tokens, namedToken{bytes, id})
 		}
-		bytes := piece(id)
-		if len(bytes) == 0 {
-			continue
-		}
-		at := root
-		for _, b := range bytes {
-			if at.children == nil {
-				at.children = map[byte]*building{}
-			}
-			next, ok := at.children[b]
-			if !ok {
-				next = &building{}
-				at.children[b] = next
-			}
-			at = next
-		}
-		at.tokens = append(at.tokens, id)
 	}
+	slices.SortFunc(tokens, func(a, b namedToken) int { return bytes.Compare(a.bytes, b.bytes) })
 	v.nodes = []trieNode{{}}
-	queue := []*building{root}
-	for i := 0; i < len(queue); i++ {
-		v.nodes[i].first, v.nodes[i].count = int32(len(v.nodes)), int32(len(queue[i].children))
-		for b := range 256 {
-			if child, ok := queue[i].children[byte(b)]; ok {
-				v.nodes = append(v.nodes, trieNode{b: byte(b), tokens: child.tokens})
-				queue = append(queue, child)
-			}
+	below := [][]namedToken{tokens} // of each node
+	for at, depth, level := 0, 0, 1; at < len(v.nodes); at++ {
+		if at == level { // the first node of the next depth
+			depth, level = depth+1, len(v.nodes)
 		}
+		rest := below[at]
+		for len(rest) > 0 && len(rest[0].bytes) == depth {
+			v.nodes[at].tokens = append(v.nodes[at].tokens, rest[0].id)
+			rest = rest[1:]
+		}
+		v.nodes[at].first = int32(len(v.nodes))
+		for len(rest) > 0 {
+			b := rest[0].bytes[depth]
+			n := sort.Search(len(rest), func(i int) bool { return rest[i].bytes[depth] > b })
+			v.nodes, below = append(v.nodes, trieNode{b: b}), append(below, rest[:n])
+			v.nodes[at].count++
+			rest = rest[n:]
+		}
+		below[at] = nil
 	}
 	return v
+}
+
+type namedToken struct {
+	bytes []byte
+	id    int32
 }
 
 // Grammar is a compiled schema. It does not change; Start may be called from any goroutine.
