@@ -59,10 +59,17 @@ func (s *Server) parseChat(f *fields) (openAIRequest, *problem.Problem) {
 	f.only("tool_choice", "none", "auto")
 	f.only("functions", []any{})
 	f.only("modalities", []any{"text"})
-	f.only("response_format", map[string]any{"type": "text"})
+	form := f.responseFormat()
 	f.ignore("parallel_tool_calls", "reasoning_effort", "verbosity", "prediction")
 	if p := f.problem(); p != nil {
 		return q, p
+	}
+	if form != nil {
+		matcher, err := form.Start(s.ready.Load().vocabulary())
+		if err != nil {
+			return q, fieldProblem("response_format", "a schema that answers can be held to", err.Error())
+		}
+		q.Constraint = matcher
 	}
 	prompt, err := s.options.Model.Chat.Prompt(messages)
 	if err != nil {

@@ -213,8 +213,11 @@ func TestOpenAIRefusesWhatItCannotHonour(t *testing.T) {
 		`{"model":"fake","messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}`:        "messages[0].content[0]",
 		`{"model":"fake","messages":[{"role":"user"}]}`:                                                        "messages[0].content",
 		`{"model":"fake","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function"}]}`:            "tools",
-		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}`: "response_format",
-		`{"model":"fake","messages":[{"role":"user","content":"x"}],"top_logprobs":3}`:                         "top_logprobs",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"xml"}}`:         "response_format.type",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema"}}`: "response_format.json_schema",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"a",` +
+			`"schema":{"type":"string","pattern":"a"}}}}`: "response_format.json_schema.schema",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"top_logprobs":3}`: "top_logprobs",
 	} {
 		status, answer := h.json("POST", "/v1/chat/completions", body)
 		g.Expect(status).To(Equal(400), body)

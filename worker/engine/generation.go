@@ -19,6 +19,8 @@ type generation struct {
 	stops     stopMatcher
 	sampling  *native.Sampling
 	ends      []native.Bias // forbid the tokens that end a text
+	outside   []int32       // what the constraint forbids
+	forbidden []native.Bias // with the request's own biases, those that its constraint forbids
 	logits    []float32
 	chain     [sha256.Size]byte
 
@@ -50,9 +52,29 @@ func newGeneration(job *Job, tokenizer Tokenizer, endTokens []int32, now time.Ti
 	return g
 }
 
+// constrain settles which tokens may follow, where the request says so.
+func (g *generation) constrain() error {
+	if g.request.Constraint == nil {
+		return nil
+	}
+	var err error
+	if g.outside, err = g.request.Constraint.Forbidden(g.outside[:0]); err != nil {
+		return err
+	}
+	g.forbidden = append(g.forbidden[:0], g.request.Biases...)
+	for _, id := range g.outside {
+		g.forbidden = append(g.forbidden, native.Bias{Token: id, Value: native.Forbidden})
+	}
+	return nil
+}
+
 // nextSampling is how the next token is chosen.
 func (g *generation) nextSampling() *native.Sampling {
 	g.sampling.Biases = g.request.Biases
+	if g.request.Constraint != nil {
+		g.sampling.Biases = g.forbidden
+		return g.sampling
+	}
 	if g.tokensOut < g.request.MinTokens {
 		g.sampling.Biases = g.ends
 	}
@@ -76,6 +98,10 @@ func (g *generation) accept(item *native.StepItem, limitReason StopReason, now t
 			}
 		}
 		return g.settled(), g.end(StopEndOfText, nil)
+	}
+	if g.request.Constraint != nil {
+		// The token was allowed, so it fits; what cannot be followed any more fails at constrain.
+		_ = g.request.Constraint.Accept(g.tokenizer.Piece(item.Token))
 	}
 	events := g.settled()
 	token := g.token(item)

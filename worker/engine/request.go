@@ -41,6 +41,15 @@ type Steering struct {
 	Biases           []native.Bias
 	MinTokens        int  // no token ends the text before so many
 	IgnoreEndOfText  bool // tokens that end a text are tokens like others
+	Constraint       Constraint
+}
+
+// Constraint says which tokens may follow, so that an answer has a form. It belongs to one job, whose engine calls it.
+type Constraint interface {
+	// Forbidden appends the tokens that may not follow.
+	Forbidden(to []int32) ([]int32, error)
+	// Accept takes the bytes of a token that was chosen and does not end the text.
+	Accept(piece []byte) error
 }
 
 // Parameters say how tokens are chosen and when to stop.

@@ -14,6 +14,8 @@ type Tokenizer interface {
 	Count(text string) (int, error)
 	// Piece gives the bytes of one token, which may be part of a character.
 	Piece(id int32) []byte
+	// IsControl tells whether the token is left out of text.
+	IsControl(id int32) bool
 	// IsEndOfText tells whether the token ends a text.
 	IsEndOfText(id int32) bool
 	// NewDecoder starts to decode a stream of tokens.

@@ -44,6 +44,9 @@ func (Tokenizer) Piece(id int32) []byte {
 	return []byte{byte(id)}
 }
 
+// IsControl knows the tokens that are no bytes.
+func (Tokenizer) IsControl(id int32) bool { return id >= BeginOfText }
+
 // IsEndOfText knows the end-of-text token.
 func (Tokenizer) IsEndOfText(id int32) bool { return id == EndOfText }
 

@@ -47,9 +47,11 @@ type state struct {
 
 // Limits of what one grammar may take.
 const (
-	maxStates = 50_000 // kept; beyond, a request fails
-	maxStacks = 10_000 // in one state
-	maxDepth  = 200    // of calls before a byte is read
+	maxStates = 20_000    // kept; beyond, an answer fails
+	maxStacks = 1_000     // in one state
+	maxWork   = 5_000_000 // stacks looked at for one token
+	maxMasks  = 500       // kept; beyond, a mask is found again each time
+	maxDepth  = 200       // of calls before a byte is read
 )
 
 var errTooComplex = errors.New("the answer needs more of its schema than can be followed")
@@ -62,6 +64,8 @@ type automaton struct {
 	frames map[frameKey]*frame
 	states map[string]*state
 	start  *state
+	work   int // stacks looked at for this token
+	masks  int // kept
 }
 
 type frameKey struct {
@@ -108,7 +112,8 @@ func (c *closure) add(at *node, up *frame, depth int) error {
 		return nil
 	}
 	c.seen[f.id] = true
-	if len(c.seen) > maxStacks || depth > maxDepth {
+	c.automaton.work++
+	if c.automaton.work > maxWork || len(c.seen) > maxStacks || depth > maxDepth {
 		return errTooComplex
 	}
 	switch {

@@ -72,7 +72,6 @@ type Matcher struct {
 	automaton  *automaton
 	vocabulary *Vocabulary
 	state      *state
-	ended      bool
 }
 
 // Start begins an answer.
@@ -90,6 +89,7 @@ func (m *Matcher) Allowed() ([]uint64, error) {
 	if m.state.mask != nil {
 		return m.state.mask, nil
 	}
+	m.automaton.work = 0
 	mask := make([]uint64, (m.vocabulary.size+63)/64)
 	if m.state.final {
 		for _, id := range m.vocabulary.end {
@@ -99,7 +99,10 @@ func (m *Matcher) Allowed() ([]uint64, error) {
 	if err := m.mark(mask, 0, m.state); err != nil {
 		return nil, err
 	}
-	m.state.mask = mask
+	if m.automaton.masks < maxMasks {
+		m.automaton.masks++
+		m.state.mask = mask
+	}
 	return mask, nil
 }
 
@@ -123,28 +126,31 @@ func (m *Matcher) mark(mask []uint64, at int32, s *state) error {
 	return nil
 }
 
-// Accept takes the token that was chosen; piece is its bytes. A token that ends the text ends the answer.
-func (m *Matcher) Accept(id int32, piece []byte) error {
-	for _, end := range m.vocabulary.end {
-		if id == end {
-			if !m.state.final {
-				return fmt.Errorf("the answer ends too soon")
-			}
-			m.ended = true
-			return nil
+// Forbidden appends the tokens that may not follow.
+func (m *Matcher) Forbidden(to []int32) ([]int32, error) {
+	mask, err := m.Allowed()
+	if err != nil {
+		return to, err
+	}
+	for id := range int32(m.vocabulary.size) {
+		if mask[id/64]>>(id%64)&1 == 0 {
+			to = append(to, id)
 		}
 	}
+	return to, nil
+}
+
+// Accept takes the bytes of the token that was chosen, if it is none that ends the text.
+func (m *Matcher) Accept(piece []byte) error {
+	m.automaton.work = 0
 	for _, b := range piece {
 		next, err := m.automaton.step(m.state, b)
 		if err != nil {
 			return err
 		}
 		if m.state = next; next == dead {
-			return fmt.Errorf("token %d does not fit the schema", id)
+			return fmt.Errorf("%.40q does not fit the schema", piece)
 		}
 	}
 	return nil
 }
-
-// Complete tells whether the answer is whole as it is.
-func (m *Matcher) Complete() bool { return m.state.final }
