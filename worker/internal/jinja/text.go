@@ -119,8 +119,6 @@ func (b *builder) write(t text) {
 	}
 }
 
-func (b *builder) writeString(s string) { b.s.WriteString(s) }
-
 func (b *builder) text() text { return text{s: b.s.String(), data: b.data} }
 
 // concat puts texts together.

@@ -32,7 +32,8 @@ var textMethods = map[string]textMethod{
 	"index": findMethod("index", strings.Index, true), "rindex": findMethod("rindex", strings.LastIndex, true),
 	"count":   countMethod,
 	"replace": replaceMethod, "split": splitMethod("split", false), "rsplit": splitMethod("rsplit", true),
-	"splitlines": splitlinesMethod, "partition": partitionMethod("partition", strings.Index), "rpartition": partitionMethod("rpartition", strings.LastIndex),
+	"splitlines": splitlinesMethod,
+	"partition":  partitionMethod("partition", strings.Index), "rpartition": partitionMethod("rpartition", strings.LastIndex),
 	"join": func(r *run, t text, a args) (value, error) {
 		v, err := a.bind("join", "iterable")
 		if err != nil {
