@@ -13,16 +13,17 @@ import (
 
 // generation is the state of a running job that the engine's loop alone touches.
 type generation struct {
-	request   *Request
-	tokenizer Tokenizer
-	decoder   Decoder
-	stops     stopMatcher
-	sampling  *native.Sampling
-	ends      []native.Bias // forbid the tokens that end a text
-	outside   []int32       // what the constraint forbids
-	forbidden []native.Bias // with the request's own biases, those that its constraint forbids
-	logits    []float32
-	chain     [sha256.Size]byte
+	request    *Request
+	tokenizer  Tokenizer
+	decoder    Decoder
+	stops      stopMatcher
+	sampling   *native.Sampling
+	ends       []native.Bias // forbid the tokens that end a text
+	constraint Constraint    // nil: any text
+	outside    []int32       // what the constraint forbids
+	forbidden  []native.Bias // with the request's own biases, those that its constraint forbids
+	logits     []float32
+	chain      [sha256.Size]byte
 
 	length    int     // positions in the session
 	evaluated int     // tokens of the prompt that were evaluated, or taken over from another session
@@ -58,7 +59,12 @@ func (g *generation) constrain() error {
 		return nil
 	}
 	var err error
-	if g.outside, err = g.request.Constraint.Forbidden(g.outside[:0]); err != nil {
+	if g.constraint == nil {
+		if g.constraint, err = g.request.Constraint(); err != nil {
+			return err
+		}
+	}
+	if g.outside, err = g.constraint.Forbidden(g.outside[:0]); err != nil {
 		return err
 	}
 	g.forbidden = append(g.forbidden[:0], g.request.Biases...)
@@ -71,7 +77,7 @@ func (g *generation) constrain() error {
 // nextSampling is how the next token is chosen.
 func (g *generation) nextSampling() *native.Sampling {
 	g.sampling.Biases = g.request.Biases
-	if g.request.Constraint != nil {
+	if g.constraint != nil {
 		g.sampling.Biases = g.forbidden
 		return g.sampling
 	}
@@ -99,9 +105,9 @@ func (g *generation) accept(item *native.StepItem, limitReason StopReason, now t
 		}
 		return g.settled(), g.end(StopEndOfText, nil)
 	}
-	if g.request.Constraint != nil {
+	if g.constraint != nil {
 		// The token was allowed, so it fits; what cannot be followed any more fails at constrain.
-		_ = g.request.Constraint.Accept(g.tokenizer.Piece(item.Token))
+		_ = g.constraint.Accept(g.tokenizer.Piece(item.Token))
 	}
 	events := g.settled()
 	token := g.token(item)

@@ -12,6 +12,7 @@ import (
 // Limits of a request, as the HTTP interface documents them.
 const (
 	MaxPromptCharacters = 32768
+	MaxContext          = 1 << 24
 	MaxOutputTokens     = 2048 // of a request that says nothing about them
 	MaxStopSequences    = 4
 	MaxStopTokens       = 32
@@ -39,9 +40,9 @@ type Steering struct {
 	FrequencyPenalty float64 // -2 to 2, taken off for each time that a token was generated
 	PresencePenalty  float64 // -2 to 2, taken off if it was
 	Biases           []native.Bias
-	MinTokens        int  // no token ends the text before so many
-	IgnoreEndOfText  bool // tokens that end a text are tokens like others
-	Constraint       Constraint
+	MinTokens        int                        // no token ends the text before so many
+	IgnoreEndOfText  bool                       // tokens that end a text are tokens like others
+	Constraint       func() (Constraint, error) // nil: any text; called once a job
 }
 
 // Constraint says which tokens may follow, so that an answer has a form. It belongs to one job, whose engine calls it.
