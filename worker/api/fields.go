@@ -90,13 +90,14 @@ func parseFields(body []byte) (*fields, *problem.Problem) {
 	if !isObject {
 		return nil, problem.New(problem.InvalidRequest, "the body must be a JSON object, not %s", describeValue(value))
 	}
-	return &fields{values: object}, nil
+	return &fields{values: object, body: body}, nil
 }
 
 // fields takes the fields of a JSON object one by one and collects all that is wrong with them.
 type fields struct {
 	values       map[string]any
-	nullIsAbsent bool // as OpenAI's interface has it
+	body         []byte // of the whole request; nil within it
+	nullIsAbsent bool   // as OpenAI's interface has it
 	taken        []string
 	errors       []problem.Field
 }

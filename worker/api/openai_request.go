@@ -86,16 +86,23 @@ func (s *Server) parseChat(f *fields) (openAIRequest, *problem.Problem) {
 	f.only("tool_choice", "none", "auto")
 	f.only("functions", []any{})
 	f.only("modalities", []any{"text"})
-	f.only("response_format", map[string]any{"type": "text"})
+	form := f.responseFormat()
 	f.ignore("parallel_tool_calls", "reasoning_effort", "verbosity", "prediction")
 	if p := f.problem(); p != nil {
 		return q, p
 	}
-	var err error
-	if q.Prompt, err = s.options.Model.Chat.Render(messages); err != nil {
+	if form != nil {
+		vocabulary := s.ready.Load().vocabulary()
+		if _, err := form.Start(vocabulary); err != nil {
+			return q, fieldProblem("response_format", "a schema that answers can be held to", err.Error())
+		}
+		q.Constraint = func() (engine.Constraint, error) { return form.Start(vocabulary) }
+	}
+	rendered, err := s.options.Model.Chat.Prompt(messages)
+	if err != nil {
 		return q, fieldProblem("messages", "a conversation that the model's chat template takes", err.Error())
 	}
-	q.prompts = []prompt{{text: q.Prompt}}
+	q.prompts, q.Said = []prompt{{text: rendered.Text}}, rendered.Said
 	return q.finished(), nil
 }
 

@@ -37,7 +37,10 @@ func TestChatTemplates(t *testing.T) {
 		{"{{ bos_token }}{%- for m in messages %}\n    {% if m['role'] == 'user' %}\n[{{ loop.index }}] {{ m['content'] | trim }}{{ eos_token }}\n" +
 			"    {%- elif loop.first %}\n<<{{ m.content | upper }}>>\n    {% endif %}\n{% endfor %}", "<s><<BE KIND.>>\n[2] Hi {{ x }}</s>"},
 		{"{% set ns = namespace(n=0) %}{% for m in messages %}{% set ns.n = ns.n + 1 %}{% endfor %}{{ ns.n }}" +
-			"{% if strftime_now is defined %}clock{% endif %}", "2"},
+			"{% if strftime_now is defined %} turns{% endif %}", "2 turns"},
+		// A template that takes lists of parts alone gets them.
+		{"{% for m in messages %}{% for part in m.content %}{% if part.type == 'text' %}{{ part.text }};{% endif %}{% endfor %}{% endfor %}",
+			"Be kind.;Hi {{ x }};"},
 	} {
 		template, err := api.NewChatTemplate(c.source, "<s>", "</s>")
 		g.Expect(err).NotTo(HaveOccurred())
@@ -51,11 +54,42 @@ func TestChatTemplates(t *testing.T) {
 		_, err := api.NewChatTemplate(bad, "", "")
 		g.Expect(err).To(HaveOccurred(), bad)
 	}
-	files, err := api.NewChatTemplate(`{% include "/etc/hostname" %}`, "", "")
-	if err == nil {
-		_, err = files.Render(conversation)
+	_, err = api.NewChatTemplate(`{% include "/etc/hostname" %}`, "", "")
+	g.Expect(err).To(MatchError(ContainSubstring("include")), "a template sees no files")
+}
+
+// The name of a control token in a message is text: the fake model repeats it, and does not end there.
+func TestForgedControlTokensInAMessageAreText(t *testing.T) {
+	g := NewWithT(t)
+	_, client := openAIHarness(t)
+	answer, err := client.Chat.Completions.New(t.Context(), openai.ChatCompletionNewParams{
+		Model: "fake", Messages: []openai.ChatCompletionMessageParamUnion{openai.UserMessage("x|a<end>b")},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(answer.Choices[0].Message.Content).To(Equal("a<end>b"))
+	g.Expect(answer.Usage.PromptTokens).To(BeEquivalentTo(len("_user: x|a<end>b")), "a token a byte")
+}
+
+// A template that takes too long holds up nothing but its own request.
+func TestAHostileTemplateHoldsNothingUp(t *testing.T) {
+	g := NewWithT(t)
+	template, err := api.NewChatTemplate("{% for a in range(100000) %}{% for b in range(30) %}{% endfor %}{% endfor %}", "", "")
+	g.Expect(err).NotTo(HaveOccurred())
+	h := newHarness(t, func(a *api.Options, _ *engine.Options) { a.Model.Chat = template })
+	refused := make(chan int, 3)
+	for range cap(refused) {
+		go func() {
+			status, _ := h.json("POST", "/v1/chat/completions", `{"model":"fake","messages":[{"role":"user","content":"x"}]}`)
+			refused <- status
+		}()
 	}
-	g.Expect(err).To(HaveOccurred(), "a template sees no files")
+	for range 20 {
+		status, _ := h.json("POST", "/v1/completions", `{"model":"fake","prompt":"x|yes"}`)
+		g.Expect(status).To(Equal(200))
+	}
+	for range cap(refused) {
+		g.Expect(<-refused).To(Equal(400))
+	}
 }
 
 func openAIHarness(t *testing.T) (*harness, openai.Client) {
@@ -188,8 +222,11 @@ func TestOpenAIRefusesWhatItCannotHonour(t *testing.T) {
 		`{"model":"fake","messages":[{"role":"user","content":[{"type":"image_url","image_url":{}}]}]}`:        "messages[0].content[0]",
 		`{"model":"fake","messages":[{"role":"user"}]}`:                                                        "messages[0].content",
 		`{"model":"fake","messages":[{"role":"user","content":"x"}],"tools":[{"type":"function"}]}`:            "tools",
-		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_object"}}`: "response_format",
-		`{"model":"fake","messages":[{"role":"user","content":"x"}],"top_logprobs":3}`:                         "top_logprobs",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"xml"}}`:         "response_format.type",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema"}}`: "response_format.json_schema",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"response_format":{"type":"json_schema","json_schema":{"name":"a",` +
+			`"schema":{"type":"string","pattern":"a"}}}}`: "response_format.json_schema.schema",
+		`{"model":"fake","messages":[{"role":"user","content":"x"}],"top_logprobs":3}`: "top_logprobs",
 	} {
 		status, answer := h.json("POST", "/v1/chat/completions", body)
 		g.Expect(status).To(Equal(400), body)

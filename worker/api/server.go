@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 
 	"touchstone/native"
 	"touchstone/worker/engine"
+	"touchstone/worker/internal/grammar"
 	"touchstone/worker/internal/metrics"
 	"touchstone/worker/internal/problem"
 )
@@ -68,6 +70,8 @@ type ready struct {
 	engine    *engine.Engine
 	tokenizer engine.Tokenizer
 	device    native.DeviceProperties
+	// vocabulary is made when an answer first has to have a form.
+	vocabulary func() *grammar.Vocabulary
 }
 
 // New makes a server.
@@ -102,7 +106,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.S
 
 // Ready tells the server that jobs can run now.
 func (s *Server) Ready(e *engine.Engine, tokenizer engine.Tokenizer, device native.DeviceProperties) {
-	s.ready.Store(&ready{engine: e, tokenizer: tokenizer, device: device})
+	s.ready.Store(&ready{engine: e, tokenizer: tokenizer, device: device, vocabulary: sync.OnceValue(func() *grammar.Vocabulary {
+		return grammar.NewVocabulary(s.options.Limits.VocabSize, func(id int32) []byte {
+			if tokenizer.IsControl(id) {
+				return nil
+			}
+			return tokenizer.Piece(id)
+		}, tokenizer.IsEndOfText)
+	})})
 }
 
 // withEngine runs a handler once the model is loaded.

@@ -3,74 +3,96 @@ package api
 import (
 	"errors"
 	"fmt"
-	"sync"
+	"strings"
+	"time"
 
-	"github.com/nikolalohinski/gonja/v2/builtins"
-	"github.com/nikolalohinski/gonja/v2/config"
-	"github.com/nikolalohinski/gonja/v2/exec"
-	"github.com/nikolalohinski/gonja/v2/loaders"
+	"touchstone/worker/internal/jinja"
 )
 
-// Message is one turn of a conversation.
+// Message is one turn of a conversation. The content is somebody's text; the role is one of the names that the interface knows.
 type Message struct{ Role, Content string }
 
-// ChatTemplate renders a conversation as the prompt that a model was trained on. The template is Jinja source from the
-// model's file; it sees the conversation and nothing else: no files, no clock.
-type ChatTemplate struct {
-	mu        sync.Mutex
-	template  *exec.Template
-	bos, eos  string
-	complaint error // what the template raised while it ran; guarded by mu
+// Prompt is what a model is asked.
+type Prompt struct {
+	Text string
+	Said [][2]int // the byte ranges of Text that the messages contributed: names of control tokens in them are text
 }
 
-// NewChatTemplate parses a template; bos and eos are the texts of the tokens that begin and end a sequence.
+// ChatTemplate renders a conversation as the prompt that a model was trained on. The template is Jinja source from the
+// model's file; it sees the conversation and the time of day, and its time and memory are bounded. It may be used from any
+// goroutine.
+type ChatTemplate struct {
+	template *jinja.Template
+	special  map[string]jinja.Value
+	parts    bool // it wants contents as lists of parts
+	now      func() time.Time
+}
+
+// NewChatTemplate reads a template; bos and eos are the texts of the tokens that begin and end a sequence. The error is one
+// line that names what is wrong or missing.
 func NewChatTemplate(source, bos, eos string) (*ChatTemplate, error) {
-	const name = "/chat_template"
-	c := &ChatTemplate{bos: bos, eos: eos}
-	// Chat templates are written for these two settings of Jinja.
-	settings := config.New()
-	settings.TrimBlocks, settings.LeftStripBlocks = true, true
-	environment := &exec.Environment{
-		Context: exec.EmptyContext().Update(builtins.GlobalFunctions).Update(exec.NewContext(map[string]any{
-			"raise_exception": func(_ *exec.Evaluator, arguments *exec.VarArgs) (string, error) {
-				c.complaint = errors.New(arguments.First().String())
-				return "", c.complaint
-			},
-		})),
-		Filters: builtins.Filters, Tests: builtins.Tests, ControlStructures: builtins.ControlStructures, Methods: builtins.Methods,
-	}
-	loader, err := loaders.NewMemoryLoader(map[string]string{name: source})
+	template, err := jinja.Parse(source)
 	if err != nil {
 		return nil, fmt.Errorf("chat template: %w", err)
 	}
-	if c.template, err = exec.NewTemplate(name, settings, loader, environment); err != nil {
-		return nil, fmt.Errorf("chat template: %w", err)
+	c := &ChatTemplate{template: template, special: map[string]jinja.Value{}, now: time.Now}
+	for name, token := range map[string]string{"bos_token": bos, "eos_token": eos} {
+		if token != "" {
+			c.special[name] = jinja.Own(token)
+		}
 	}
+	c.parts = c.wantsParts()
 	return c, nil
 }
 
-// Render gives the prompt that asks for the assistant's next turn.
-func (c *ChatTemplate) Render(messages []Message) (prompt string, err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	defer func() { // the template is a stranger's program in an interpreter that may panic
-		if cause := recover(); cause != nil {
-			err = fmt.Errorf("the chat template failed: %v", cause)
-		}
-	}()
-	turns := make([]any, len(messages))
-	for i, message := range messages {
-		turns[i] = map[string]any{"role": message.Role, "content": message.Content}
+// wantsParts finds out whether the template loses contents that are plain strings and keeps those that are lists of parts.
+func (c *ChatTemplate) wantsParts() bool {
+	const content = "what is said"
+	keeps := func(parts bool) bool {
+		probe := &ChatTemplate{template: c.template, special: c.special, parts: parts, now: c.now}
+		text, err := probe.Render([]Message{{Role: "user", Content: content}})
+		return err == nil && strings.Contains(text, content)
 	}
-	c.complaint = nil
-	prompt, err = c.template.ExecuteToString(exec.NewContext(map[string]any{
-		"messages": turns, "add_generation_prompt": true, "bos_token": c.bos, "eos_token": c.eos,
-	}))
-	if c.complaint != nil {
-		return "", fmt.Errorf("the chat template refuses this conversation: %w", c.complaint)
+	return !keeps(false) && keeps(true)
+}
+
+// Render gives the text of the prompt that asks for the assistant's next turn.
+func (c *ChatTemplate) Render(messages []Message) (string, error) {
+	prompt, err := c.Prompt(messages)
+	return prompt.Text, err
+}
+
+// Prompt gives the prompt that asks for the assistant's next turn.
+func (c *ChatTemplate) Prompt(messages []Message) (Prompt, error) {
+	turns := make([]jinja.Value, len(messages))
+	for i, message := range messages {
+		turns[i] = jinja.Dict(jinja.Entry{Key: "role", Value: jinja.Own(message.Role)}, jinja.Entry{Key: "content", Value: c.content(message)})
+	}
+	variables := map[string]jinja.Value{
+		"messages": jinja.List(turns...), "add_generation_prompt": jinja.Bool(true), "tools": jinja.None(), "documents": jinja.None(),
+	}
+	for name, token := range c.special {
+		variables[name] = token
+	}
+	output, err := c.template.Render(variables, c.now())
+	var raised *jinja.RaisedError
+	if errors.As(err, &raised) {
+		return Prompt{}, fmt.Errorf("the chat template refuses this conversation: %w", err)
 	}
 	if err != nil {
-		return "", fmt.Errorf("the chat template failed: %w", err)
+		return Prompt{}, fmt.Errorf("the chat template failed: %w", err)
+	}
+	prompt := Prompt{Text: output.Text}
+	for _, span := range output.Data {
+		prompt.Said = append(prompt.Said, [2]int{span.Start, span.End})
 	}
 	return prompt, nil
+}
+
+func (c *ChatTemplate) content(message Message) jinja.Value {
+	text := jinja.Data(message.Content)
+	if !c.parts {
+		return text
+	}
+	return jinja.List(jinja.Dict(jinja.Entry{Key: "type", Value: jinja.Own("text")}, jinja.Entry{Key: "text", Value: text}))
 }

@@ -13,14 +13,17 @@ import (
 
 // generation is the state of a running job that the engine's loop alone touches.
 type generation struct {
-	request   *Request
-	tokenizer Tokenizer
-	decoder   Decoder
-	stops     stopMatcher
-	sampling  *native.Sampling
-	ends      []native.Bias // forbid the tokens that end a text
-	logits    []float32
-	chain     [sha256.Size]byte
+	request    *Request
+	tokenizer  Tokenizer
+	decoder    Decoder
+	stops      stopMatcher
+	sampling   *native.Sampling
+	ends       []native.Bias // forbid the tokens that end a text
+	constraint Constraint    // nil: any text
+	outside    []int32       // what the constraint forbids
+	forbidden  []native.Bias // with the request's own biases, those that its constraint forbids
+	logits     []float32
+	chain      [sha256.Size]byte
 
 	length    int     // positions in the session
 	evaluated int     // tokens of the prompt that were evaluated, or taken over from another session
@@ -50,9 +53,34 @@ func newGeneration(job *Job, tokenizer Tokenizer, endTokens []int32, now time.Ti
 	return g
 }
 
+// constrain settles which tokens may follow, where the request says so.
+func (g *generation) constrain() error {
+	if g.request.Constraint == nil {
+		return nil
+	}
+	var err error
+	if g.constraint == nil {
+		if g.constraint, err = g.request.Constraint(); err != nil {
+			return err
+		}
+	}
+	if g.outside, err = g.constraint.Forbidden(g.outside[:0]); err != nil {
+		return err
+	}
+	g.forbidden = append(g.forbidden[:0], g.request.Biases...)
+	for _, id := range g.outside {
+		g.forbidden = append(g.forbidden, native.Bias{Token: id, Value: native.Forbidden})
+	}
+	return nil
+}
+
 // nextSampling is how the next token is chosen.
 func (g *generation) nextSampling() *native.Sampling {
 	g.sampling.Biases = g.request.Biases
+	if g.constraint != nil {
+		g.sampling.Biases = g.forbidden
+		return g.sampling
+	}
 	if g.tokensOut < g.request.MinTokens {
 		g.sampling.Biases = g.ends
 	}
@@ -76,6 +104,10 @@ func (g *generation) accept(item *native.StepItem, limitReason StopReason, now t
 			}
 		}
 		return g.settled(), g.end(StopEndOfText, nil)
+	}
+	if g.constraint != nil {
+		// The token was allowed, so it fits; what cannot be followed any more fails at constrain.
+		_ = g.constraint.Accept(g.tokenizer.Piece(item.Token))
 	}
 	events := g.settled()
 	token := g.token(item)

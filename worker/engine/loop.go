@@ -138,6 +138,9 @@ func (e *Engine) begin(job *Job) error {
 	job.open(session)
 	job.generation = newGeneration(job, e.options.Tokenizer, e.options.EndTokens, now)
 	job.generation.length, job.generation.evaluated = reused, reused
+	if err := job.generation.constrain(); err != nil {
+		return problem.New(problem.InvalidRequest, "an answer of this form cannot begin: %v", err)
+	}
 	e.prefixes.extend(job.sequence, job.tokens[:reused])
 	job.log.add(Started{
 		JobID: job.ID(), CorrelationID: job.request.CorrelationID, Model: e.options.ModelName, StartedAt: now.UTC(),
@@ -195,6 +198,9 @@ func (e *Engine) take(job *Job, item *native.StepItem, stepError error, now time
 		job.log.add(token, false)
 	}
 	if end == nil {
+		if err := g.constrain(); err != nil {
+			e.fail(job, problem.New(problem.InvalidRequest, "the answer cannot be held to its form any more: %v", err))
+		}
 		return
 	}
 	e.finish(job, *end, string(end.StopReason))

@@ -25,8 +25,9 @@ const (
 type Request struct {
 	JobID         string
 	CorrelationID string
-	Prompt        string  // names of control tokens in it stand for those tokens
-	Tokens        []int32 // the prompt as token ids; Prompt is not used if this is not nil
+	Prompt        string   // names of control tokens in it stand for those tokens
+	Said          [][2]int // byte ranges of Prompt, in order, in which names of control tokens are text
+	Tokens        []int32  // the prompt as token ids; Prompt is not used if this is not nil
 	Parameters
 	Steering
 	LogitsHash  bool
@@ -39,8 +40,17 @@ type Steering struct {
 	FrequencyPenalty float64 // -2 to 2, taken off for each time that a token was generated
 	PresencePenalty  float64 // -2 to 2, taken off if it was
 	Biases           []native.Bias
-	MinTokens        int  // no token ends the text before so many
-	IgnoreEndOfText  bool // tokens that end a text are tokens like others
+	MinTokens        int                        // no token ends the text before so many
+	IgnoreEndOfText  bool                       // tokens that end a text are tokens like others
+	Constraint       func() (Constraint, error) // nil: any text; called once a job
+}
+
+// Constraint says which tokens may follow, so that an answer has a form. It belongs to one job, whose engine calls it.
+type Constraint interface {
+	// Forbidden appends the tokens that may not follow.
+	Forbidden(to []int32) ([]int32, error)
+	// Accept takes the bytes of a token that was chosen and does not end the text.
+	Accept(piece []byte) error
 }
 
 // Parameters say how tokens are chosen and when to stop.
@@ -83,7 +93,7 @@ func (e *Engine) prepare(request Request) (*Job, error) {
 	tokens := request.Tokens
 	if tokens == nil {
 		var err error
-		if tokens, err = e.options.Tokenizer.Encode(request.Prompt, true); err != nil {
+		if tokens, err = e.options.Tokenizer.EncodePrompt(request.Prompt, request.Said); err != nil {
 			return nil, problem.New(problem.InvalidRequest, "the prompt cannot be tokenized: %v", err)
 		}
 	}

@@ -7,10 +7,15 @@ type Tokenizer interface {
 	// Encode gives the ids of text, with the tokens that the model expects at the beginning of a sequence. With special,
 	// names of control tokens in the text stand for those tokens; without, they are ordinary text.
 	Encode(text string, special bool) ([]int32, error)
+	// EncodePrompt gives the ids of a prompt as Encode with special does, but within the byte ranges of said, which are in
+	// order, names of control tokens are ordinary text.
+	EncodePrompt(text string, said [][2]int) ([]int32, error)
 	// Count gives how many tokens text is by itself, without a beginning-of-sequence token.
 	Count(text string) (int, error)
 	// Piece gives the bytes of one token, which may be part of a character.
 	Piece(id int32) []byte
+	// IsControl tells whether the token is left out of text.
+	IsControl(id int32) bool
 	// IsEndOfText tells whether the token ends a text.
 	IsEndOfText(id int32) bool
 	// NewDecoder starts to decode a stream of tokens.

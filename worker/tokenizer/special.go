@@ -61,13 +61,13 @@ func (s *specialTokens) setStrip(id int32, how strip) {
 	s.strips[id] = how
 }
 
-// cut splits text around its first special token; id is noToken and before all of text if there is none.
-func (s *specialTokens) cut(text string) (before string, id int32, after string) {
+// cut splits text around its first special token that may stand there; id is noToken and before all of text if there is none.
+func (s *specialTokens) cut(text string, may func(id int32, start, end int) bool) (before string, id int32, after string) {
 	if s.nodes == nil {
 		return text, noToken, ""
 	}
 	for start := range len(text) {
-		id, length := s.longestAt(text[start:])
+		id, length := s.longestAt(text, start, may)
 		if id == noToken {
 			continue
 		}
@@ -83,17 +83,18 @@ func (s *specialTokens) cut(text string) (before string, id int32, after string)
 	return text, noToken, ""
 }
 
-func (s *specialTokens) longestAt(text string) (id int32, length int) {
+// longestAt gives the token with the longest name that begins at start and may stand there.
+func (s *specialTokens) longestAt(text string, start int, may func(id int32, start, end int) bool) (id int32, length int) {
 	id = noToken
 	at := 0
-	for i := range len(text) {
+	for i := start; i < len(text); i++ {
 		next, ok := s.nodes[at].children[text[i]]
 		if !ok {
 			break
 		}
 		at = next
-		if s.nodes[at].id != noToken {
-			id, length = s.nodes[at].id, i+1
+		if found := s.nodes[at].id; found != noToken && may(found, start, i+1) {
+			id, length = found, i+1-start
 		}
 	}
 	return id, length

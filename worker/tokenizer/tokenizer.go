@@ -5,6 +5,7 @@ package tokenizer
 
 import (
 	"fmt"
+	"sort"
 
 	"touchstone/native/gguf"
 )
@@ -43,6 +44,15 @@ type Options struct {
 	// ParseSpecial makes names of control and user-defined tokens in the text stand for those tokens. Otherwise they are
 	// plain text, and encoding never gives a control token for it.
 	ParseSpecial bool
+	// Text holds byte ranges, in order, in which ParseSpecial finds no control tokens: what somebody said in a chat. A name
+	// that reaches into a range is not found either. User-defined tokens, which tokenizers match in any text, are found.
+	Text [][2]int
+}
+
+// isText tells whether any of the bytes from start up to end must be text.
+func (o *Options) isText(start, end int) bool {
+	at := sort.Search(len(o.Text), func(i int) bool { return o.Text[i][1] > start })
+	return at < len(o.Text) && o.Text[at][0] < end
 }
 
 // FromGGUF builds the tokenizer that a model file describes. The file may be closed afterwards.

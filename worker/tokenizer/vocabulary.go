@@ -175,10 +175,13 @@ func (v *vocabulary) encode(text string, options Options, encodeText func(ids []
 	if options.AddSpecial {
 		ids = append(ids, v.before...)
 	}
-	for text != "" {
+	for whole := len(text); text != ""; {
 		plain, id, rest := text, noToken, ""
 		if options.ParseSpecial {
-			plain, id, rest = v.special.cut(text)
+			offset := whole - len(text)
+			plain, id, rest = v.special.cut(text, func(id int32, start, end int) bool {
+				return v.types[id] == typeUserDefined || !options.isText(offset+start, offset+end)
+			})
 		}
 		if plain != "" {
 			var err error

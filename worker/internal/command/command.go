@@ -12,6 +12,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // Version of the worker.
@@ -52,12 +53,29 @@ type hurryKey struct{}
 // hurried gives the context that ends at the second signal.
 func hurried(ctx context.Context) context.Context { return ctx.Value(hurryKey{}).(context.Context) }
 
+// signalsKey leads from a command's context to the channel of the signals that end it.
+type signalsKey struct{}
+
+// interrupts gives the command SIGINT, which does not end it any more, until release is called.
+func interrupts(ctx context.Context) (own <-chan os.Signal, release func()) {
+	ending := ctx.Value(signalsKey{}).(chan os.Signal)
+	interrupts := make(chan os.Signal, 1)
+	signal.Notify(interrupts, syscall.SIGINT)
+	signal.Stop(ending)
+	signal.Notify(ending, syscall.SIGTERM)
+	return interrupts, func() {
+		signal.Notify(ending, syscall.SIGINT)
+		signal.Stop(interrupts)
+	}
+}
+
 // untilSignal gives a context that ends at the first SIGTERM or SIGINT; the one that hurried gives for it ends at the
 // second, and the third ends the process. stop ends the watch.
 func untilSignal(stderr io.Writer) (ctx context.Context, stop func()) {
 	hurry, cancelHurry := context.WithCancel(context.Background())
 	ctx, cancel := context.WithCancel(context.WithValue(context.Background(), hurryKey{}, hurry))
 	signals := make(chan os.Signal, 3)
+	ctx = context.WithValue(ctx, signalsKey{}, signals)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -86,17 +104,23 @@ func untilSignal(stderr io.Writer) (ctx context.Context, stop func()) {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use: "worker", Short: "An inference worker for GGUF models", Version: Version,
-		SilenceUsage: true, SilenceErrors: true, DisableSuggestions: true,
-		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
-		Args: func(_ *cobra.Command, arguments []string) error {
+		SilenceUsage: true, SilenceErrors: true,
+		Args: func(cmd *cobra.Command, arguments []string) error {
 			if len(arguments) > 0 {
-				return usageError{fmt.Errorf("%q is no command; there are serve, run, devices, inspect and bench", arguments[0])}
+				return usageError{fmt.Errorf("%q is no command%s; there are serve, run, devices, inspect and bench",
+					arguments[0], meant(arguments[0], commandNames(cmd), ""))}
 			}
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		var unknown *pflag.NotExistError
+		if errors.As(err, &unknown) {
+			err = fmt.Errorf("%w%s", err, meant(unknown.GetSpecifiedName(), flagNames(cmd), "--"))
+		}
+		return usageError{err}
+	})
 	root.AddCommand(newServe(), newRun(), newDevices(), newInspect(), newBench())
 	return root
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // bundledModel is the model that the repository brings along.
-const bundledModel = "../../../" + defaultModel
+const bundledModel = "../../../fixtures/models/haiku.gguf"
 
 // TestMain makes the test's own program a worker if a test started it as one.
 func TestMain(m *testing.M) {
@@ -73,7 +73,12 @@ func TestBadCommandLinesNameTheFlagAndWhatIsAllowed(t *testing.T) {
 	g.Expect(refused(t, exitUsage, "nonsense")).To(ContainSubstring("serve"))
 	g.Expect(refused(t, exitUsage, "serve", "--nonsense")).To(ContainSubstring("--nonsense"))
 	g.Expect(refused(t, exitUsage, "serve", "extra")).To(ContainSubstring("extra"))
-	g.Expect(refused(t, exitUsage, "run")).To(ContainSubstring("prompt"))
+	g.Expect(refused(t, exitUsage, "run", "two", "words")).To(ContainSubstring("one prompt"))
+	g.Expect(refused(t, exitUsage, "run", "x", "--raw", "--system", "y")).To(ContainSubstring("--raw"))
+	g.Expect(refused(t, exitUsage, "run", "x", "--temprature", "1")).To(ContainSubstring("did you mean --temperature?"))
+	g.Expect(refused(t, exitUsage, "run", "x", "--temp", "1")).To(ContainSubstring("did you mean --temperature?"))
+	g.Expect(refused(t, exitUsage, "sevre")).To(ContainSubstring("did you mean serve?"))
+	g.Expect(refused(t, exitUsage, "bananas")).NotTo(ContainSubstring("did you mean"))
 	g.Expect(refused(t, exitUsage, "run", "x", "--stop", "")).To(ContainSubstring("--stop"))
 	g.Expect(refused(t, exitUsage, "serve", "--api-key-file", "/no/such/file")).To(ContainSubstring("--api-key-file"))
 	t.Setenv(isaEnv, "mmx")
@@ -103,7 +108,6 @@ func TestModelsAndDevicesThatCannotBeUsed(t *testing.T) {
 	g.Expect(refused(t, exitFailed, "run", "x", "--model", bundledModel, "--cuda-lib", "/no/such.so")).To(
 		ContainSubstring("/no/such.so"), "a plugin that was asked for must be there, also with --device auto")
 	g.Expect(refused(t, exitFailed, "run", "x", "--model", bundledModel, "--native-lib", bundledModel)).To(ContainSubstring("haiku.gguf"))
-	g.Expect(refused(t, exitFailed, "run", "x")).To(ContainSubstring("--model"), "no bundled model in this folder")
 }
 
 func TestRunRepeatsWithASeed(t *testing.T) {

@@ -1,20 +1,23 @@
 package command
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
+	"touchstone"
 	"touchstone/native"
 	"touchstone/native/gguf"
 	"touchstone/worker/api"
 	"touchstone/worker/tokenizer"
 )
 
-// defaultModel is the bundled model, relative to the repository.
-const defaultModel = "fixtures/models/haiku.gguf"
+// defaultModel says in the help which model is taken if none is named.
+const defaultModel = "the built-in model, which writes haiku"
 
 // modelFile is an open model file and what it says. Close it once the model is loaded: the rest stays.
 type modelFile struct {
@@ -28,14 +31,9 @@ type modelFile struct {
 func openModel(name string) (*modelFile, error) { return openModelFor(name, 0) }
 
 // openModelFor opens and checks a model file for a context of so many tokens, or the model's own for 0; an empty path means
-// the bundled model.
+// the built-in model.
 func openModelFor(name string, contextLength int) (*modelFile, error) {
-	if name == "" {
-		if name = defaultModel; !isFile(name) {
-			return nil, fmt.Errorf("--model: name a GGUF file (the bundled %s is not in this folder)", defaultModel)
-		}
-	}
-	file, err := gguf.Open(name)
+	file, err := openFile(name)
 	if err != nil {
 		return nil, fmt.Errorf("--model: %w", err)
 	}
@@ -44,6 +42,13 @@ func openModelFor(name string, contextLength int) (*modelFile, error) {
 		return nil, errors.Join(fmt.Errorf("--model: %s: %w", name, err), file.Close())
 	}
 	return m, nil
+}
+
+func openFile(name string) (*gguf.File, error) {
+	if name == "" {
+		return gguf.Parse(bytes.Clone(touchstone.Haiku)) // a copy of its own is aligned as weights should be
+	}
+	return gguf.Open(name)
 }
 
 func (m *modelFile) read(name string, contextLength int) error {
@@ -55,7 +60,7 @@ func (m *modelFile) read(name string, contextLength int) error {
 	if err != nil {
 		return err
 	}
-	info, err := os.Stat(name)
+	modified, err := modifiedAt(name)
 	if err != nil {
 		return err
 	}
@@ -64,7 +69,7 @@ func (m *modelFile) read(name string, contextLength int) error {
 		Name:         textOr(m.File, "general.name", strings.TrimSuffix(filepath.Base(name), filepath.Ext(name))),
 		Architecture: textOr(m.File, "general.architecture", ""), QuantKind: quantKind(m.File), TokenizerKind: model.Kind(),
 		VocabSize: m.description.VocabSize, ContextLength: m.description.ContextLength,
-		Modified: info.ModTime(),
+		Modified: modified,
 	}
 	if m.Has("tokenizer.chat_template") {
 		source, err := m.String("tokenizer.chat_template")
@@ -74,6 +79,21 @@ func (m *modelFile) read(name string, contextLength int) error {
 		m.about.Chat, m.about.ChatProblem = api.NewChatTemplate(source, m.tokenizer.control(model.BOS()), m.tokenizer.control(model.EOS()))
 	}
 	return nil
+}
+
+// modifiedAt tells when a model's file was written: for the built-in model that is the worker itself.
+func modifiedAt(name string) (time.Time, error) {
+	if name == "" {
+		var err error
+		if name, err = os.Executable(); err != nil {
+			return time.Time{}, err
+		}
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return info.ModTime(), nil
 }
 
 func textOr(file *gguf.File, key, fallback string) string {

@@ -12,13 +12,23 @@ type tokens struct{ tokenizer.Tokenizer }
 
 // Encode gives the ids of text with what the model expects around it, once: a chat template may have written it already.
 func (t *tokens) Encode(text string, special bool) ([]int32, error) {
-	if bos, ok := t.BOS(); ok && special {
-		ids, err := t.Tokenizer.Encode(text, tokenizer.Options{ParseSpecial: true})
+	if special {
+		return t.EncodePrompt(text, nil)
+	}
+	return t.Tokenizer.Encode(text, tokenizer.Options{AddSpecial: true})
+}
+
+// EncodePrompt gives the ids of a prompt, parts of which are text.
+func (t *tokens) EncodePrompt(text string, said [][2]int) ([]int32, error) {
+	options := tokenizer.Options{ParseSpecial: true, Text: said}
+	if bos, ok := t.BOS(); ok {
+		ids, err := t.Tokenizer.Encode(text, options)
 		if err != nil || len(ids) > 0 && ids[0] == bos {
 			return ids, err
 		}
 	}
-	return t.Tokenizer.Encode(text, tokenizer.Options{AddSpecial: true, ParseSpecial: special})
+	options.AddSpecial = true
+	return t.Tokenizer.Encode(text, options)
 }
 
 // Count gives how many tokens text is by itself.

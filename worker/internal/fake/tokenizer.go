@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -11,14 +12,23 @@ import (
 type Tokenizer struct{}
 
 // Encode gives the begin-of-text token and the bytes of text; with special, "<end>" is the end-of-text token.
-func (Tokenizer) Encode(text string, special bool) ([]int32, error) {
+func (t Tokenizer) Encode(text string, special bool) ([]int32, error) {
+	if special {
+		return t.EncodePrompt(text, nil)
+	}
+	return t.EncodePrompt(text, [][2]int{{0, len(text)}})
+}
+
+// EncodePrompt takes "<end>" for the end-of-text token where it is not within said.
+func (Tokenizer) EncodePrompt(text string, said [][2]int) ([]int32, error) {
 	ids := []int32{BeginOfText}
-	for len(text) > 0 {
-		if rest, ok := strings.CutPrefix(text, "<end>"); ok && special {
-			ids, text = append(ids, EndOfText), rest
+	for at := 0; at < len(text); {
+		within := slices.ContainsFunc(said, func(span [2]int) bool { return at < span[1] && at+len("<end>") > span[0] })
+		if strings.HasPrefix(text[at:], "<end>") && !within {
+			ids, at = append(ids, EndOfText), at+len("<end>")
 			continue
 		}
-		ids, text = append(ids, int32(text[0])), text[1:]
+		ids, at = append(ids, int32(text[at])), at+1
 	}
 	return ids, nil
 }
@@ -33,6 +43,9 @@ func (Tokenizer) Piece(id int32) []byte {
 	}
 	return []byte{byte(id)}
 }
+
+// IsControl knows the tokens that are no bytes.
+func (Tokenizer) IsControl(id int32) bool { return id >= BeginOfText }
 
 // IsEndOfText knows the end-of-text token.
 func (Tokenizer) IsEndOfText(id int32) bool { return id == EndOfText }
