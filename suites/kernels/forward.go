@@ -51,7 +51,7 @@ func registerForward(subject func() *target.Target) {
 				{[]float32{high, 0, low}, []float32{nan, nan, nan}},
 				{[]float32{0, nan, 1}, []float32{nan, nan, nan}},
 			} {
-				onEachBackend(subject, func(context native.Context, backend target.Backend) {
+				onEachBackend(subject, func(context native.Context, backend library.Backend) {
 					got := runOp(context, native.Op{
 						Name: "softmax", Inputs: []native.Tensor{floatTensor(c.x, 3, 1)}, Outputs: []native.Tensor{floatOutput(3, 1)},
 					}, 3)

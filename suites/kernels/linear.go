@@ -200,7 +200,7 @@ func registerLinear(subject func() *target.Target) {
 
 		It("computes with the weights that a quantised file means", SpecTimeout(specTimeout), func(SpecContext) {
 			skipOtherCases("linear")
-			onEachBackend(subject, func(context native.Context, backend target.Backend) {
+			onEachBackend(subject, func(context native.Context, backend library.Backend) {
 				worst := newTally("linear, dequantised", backend.Name)
 				for _, f := range offered(context, backend) {
 					if !f.quantised() {
