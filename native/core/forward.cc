@@ -155,7 +155,13 @@ Status Evaluate(Pass* pass) {
   // Rows to sample from first: Backend::Sample takes adjacent rows.
   std::stable_partition(pass->wanted.begin(), pass->wanted.end(), [](const WantedRow& row) { return row.sample; });
   TS_RETURN_IF_ERROR(backend.BeginPass({pass->rows, pass->sequences}));
-  const Status status = EvaluateLayers(pass);
+  Status status;
+  try {
+    status = EvaluateLayers(pass);
+  } catch (...) {
+    static_cast<void>(backend.EndPass());  // nothing of this pass may be left for the next one to run
+    throw;
+  }
   const Status ended = backend.EndPass();
   return status.ok() ? ended : status;
 }

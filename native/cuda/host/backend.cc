@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <bit>
 #include <new>
+#include <utility>
 
 #include "../layout.cuh"
 
@@ -247,23 +248,28 @@ Status CudaBackend::Record(Recording* recording) {
   return status;
 }
 
+Status CudaBackend::RunOrReplay() {
+  if (batch_.count == 0 || batch_.count > kMaxRecordedRows) return RunQueue();
+  Recording& recording = recordings_[batch_.count];
+  if (recording.ops != queue_) {
+    Recording fresh{queue_, nullptr};
+    static_cast<void>(gpu::DestroyGraph(recording.graph));
+    recording = std::move(fresh);
+    return RunQueue();
+  }
+  if (recording.graph == nullptr) TS_RETURN_IF_ERROR(Record(&recording));
+  return FromGpu(gpu::LaunchGraph(recording.graph, stream_));
+}
+
 Status CudaBackend::Flush() {
   if (queue_.empty()) return Status();
   Status status;
-  if (batch_.count == 0 || batch_.count > kMaxRecordedRows) {
-    status = RunQueue();
-  } else {
-    Recording& recording = recordings_[batch_.count];
-    if (recording.ops != queue_) {
-      static_cast<void>(gpu::DestroyGraph(recording.graph));
-      recording = {queue_, nullptr};
-      status = RunQueue();
-    } else {
-      if (recording.graph == nullptr) status = Record(&recording);
-      if (status.ok()) status = FromGpu(gpu::LaunchGraph(recording.graph, stream_));
-    }
+  try {
+    status = RunOrReplay();
+  } catch (const std::bad_alloc&) {
+    status = Status(TS_OUT_OF_MEMORY, "the host has no memory for the operations of a pass");
   }
-  queue_.clear();
+  queue_.clear();  // after a failure too: the next pass must not run operations of this one
   return status;
 }
 

@@ -81,8 +81,9 @@ class CudaBackend final : public Backend {
   bool FuseNorm(LinearOp* linear);
   bool FuseActivation(const ActivateOp& op);
   void FuseStore(AttentionOp* attention);
-  // Runs what is queued.
+  // Runs what is queued, and leaves nothing of it whatever comes.
   Status Flush();
+  Status RunOrReplay();
   Status Record(Recording* recording);
   Status RunQueue();
   template <class T>
