@@ -56,7 +56,10 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 			body.CUDARuntimeVersion = fmt.Sprintf("%d.%d", ready.device.RuntimeVersion/1000, ready.device.RuntimeVersion%1000/10)
 		}
 		body.Status, code = "healthy", http.StatusOK
+		hungFor, hung := ready.engine.Hung()
 		switch {
+		case hung:
+			body.Status, body.Reason, code = "unhealthy", fmt.Sprintf("the device has been at one step for %s", hungFor.Round(time.Second)), http.StatusServiceUnavailable
 		case !body.Resident:
 			body.Status, body.Reason, code = "unhealthy", status.Residency.Problem, http.StatusServiceUnavailable
 		case ready.engine.Draining():

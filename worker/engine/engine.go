@@ -34,6 +34,8 @@ type Options struct {
 	PrefillChunk      int           // most prompt tokens in a step while other jobs decode
 	InferenceTimeout  time.Duration // from a job's arrival to its end
 	ResidencyInterval time.Duration // between residency checks
+	StepTimeout       time.Duration // of a step, after which the device counts as hung; 0: none does
+	CancelGrace       time.Duration // for a step whose jobs were all cancelled to end; 0: without limit
 	KeepEnded         int           // ended jobs whose events are kept
 	KeepFor           time.Duration // how long they are kept
 
@@ -51,6 +53,8 @@ type Engine struct {
 	status      atomic.Pointer[Status]
 	wakeup      chan struct{}
 	done        chan struct{}
+	abandoned   atomic.Bool       // Drain gave the loop up
+	working     atomic.Int64      // when the loop turned to what it does now, as Unix nanoseconds; 0 while it waits
 	items       []native.StepItem // the loop's
 
 	mu       sync.Mutex
@@ -191,33 +195,70 @@ func (e *Engine) Job(id string) (*Job, bool) {
 	return job, true
 }
 
-// Drain refuses new jobs and waits until the others have ended. When ctx ends first, they are cancelled.
-func (e *Engine) Drain(ctx context.Context) {
+// ErrHung tells that the device did not come back from a step, so that the loop that owns the model was given up.
+var ErrHung = errors.New("the device does not come back from a step")
+
+// Drain refuses new jobs and waits until the others have ended. When ctx ends first, they are cancelled; a loop that does not
+// get over that within CancelGrace is given up, and its readers are told: ErrHung.
+func (e *Engine) Drain(ctx context.Context) error {
 	e.mu.Lock()
 	e.draining = true
 	e.mu.Unlock()
 	e.wake()
 	select {
 	case <-e.drained:
-		return
+		return nil
 	case <-ctx.Done():
 	}
+	reason := problem.New(problem.ShuttingDown, "the worker shut down before the job ended; run it on another worker")
 	for _, job := range e.live() {
-		job.Cancel(problem.New(problem.ShuttingDown, "the worker shut down before the job ended; run it on another worker"))
+		job.Cancel(reason)
 	}
-	<-e.drained
+	var grace <-chan time.Time
+	if e.options.CancelGrace > 0 {
+		timer := time.NewTimer(e.options.CancelGrace)
+		defer timer.Stop()
+		grace = timer.C
+	}
+	select {
+	case <-e.drained:
+		return nil
+	case <-grace:
+	}
+	e.abandoned.Store(true)
+	for _, job := range e.live() {
+		job.log.add(failed(reason), true)
+	}
+	return ErrHung
 }
 
-// Close cancels what still runs and ends the loop. The engine must not be used afterwards.
-func (e *Engine) Close() {
+// Close cancels what still runs and ends the loop. The engine must not be used afterwards. ErrHung means that the loop is
+// still inside the model, which must then not be closed.
+func (e *Engine) Close() error {
+	if e.abandoned.Load() {
+		return ErrHung
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	e.Drain(ctx)
+	if err := e.Drain(ctx); err != nil {
+		return err
+	}
 	e.mu.Lock()
 	e.closing = true
 	e.mu.Unlock()
 	e.wake()
 	<-e.done
+	return nil
+}
+
+// Hung tells for how long the device has been at one step, if that is longer than StepTimeout.
+func (e *Engine) Hung() (time.Duration, bool) {
+	began := e.working.Load()
+	if began == 0 || e.options.StepTimeout == 0 {
+		return 0, false
+	}
+	at := e.options.Now().Sub(time.Unix(0, began))
+	return at, at > e.options.StepTimeout
 }
 
 // live gives the jobs that have not ended.

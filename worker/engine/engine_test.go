@@ -40,7 +40,7 @@ func newEngine(t *testing.T, device *fake.Device, adjust ...func(*engine.Options
 	e, err := engine.New(options)
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() {
-		e.Close()
+		_ = e.Close() // what it leaves is checked next
 		g.Expect(device.OpenSessions()).To(BeZero(), "sessions left open")
 		g.Eventually(gleak.Goroutines).ShouldNot(gleak.HaveLeaked(before))
 	})
@@ -378,7 +378,7 @@ func TestDrainLetsJobsEndAndCancelsThemAtTheDeadline(t *testing.T) {
 	drained := make(chan struct{})
 	go func() {
 		defer close(drained)
-		e.Drain(context.Background())
+		_ = e.Drain(context.Background()) // the jobs' ends are checked below
 	}()
 	g.Eventually(func() problem.Code {
 		_, err := e.Submit(request("b", "x", 10))
@@ -398,8 +398,36 @@ func TestDrainCancelsAtItsDeadline(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	e.Drain(ctx)
+	g.Expect(e.Drain(ctx)).To(Succeed())
 	g.Expect(last[engine.Failed](t, wait(t, job)).Code).To(Equal(problem.ShuttingDown))
+}
+
+func TestAHungDeviceIsTold(t *testing.T) {
+	g := NewWithT(t)
+	device := fake.NewDevice(100)
+	inStep, release := make(chan struct{}), make(chan struct{})
+	device.Stepped = func([]native.StepItem) {
+		inStep <- struct{}{}
+		<-release
+	}
+	e := newEngine(t, device, func(o *engine.Options) { o.StepTimeout, o.CancelGrace = time.Millisecond, time.Millisecond })
+	_, hung := e.Hung()
+	g.Expect(hung).To(BeFalse(), "nothing runs")
+	running, err := e.Submit(request("a", "x", 10))
+	g.Expect(err).NotTo(HaveOccurred())
+	<-inStep
+	waiting, err := e.Submit(request("b", "x", 10))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Eventually(func() bool { _, hung := e.Hung(); return hung }).Should(BeTrue())
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	g.Expect(e.Drain(ctx)).To(MatchError(engine.ErrHung))
+	for _, job := range []*engine.Job{running, waiting} {
+		g.Expect(last[engine.Failed](t, wait(t, job)).Code).To(Equal(problem.ShuttingDown))
+	}
+	g.Expect(e.Close()).To(MatchError(engine.ErrHung))
+	close(release)
+	g.Eventually(device.OpenSessions).Should(BeZero(), "a device that comes back after all leaves nothing behind")
 }
 
 func TestResidencyIsCheckedPeriodically(t *testing.T) {

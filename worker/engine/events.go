@@ -69,6 +69,10 @@ type Failed struct {
 	Retriable bool         `json:"retriable"`
 }
 
+func failed(reason *problem.Problem) Failed {
+	return Failed{Code: reason.Code, Message: reason.Message, Retriable: reason.Code.Retriable()}
+}
+
 // Name gives "started".
 func (Started) Name() string { return "started" }
 
@@ -95,6 +99,9 @@ func newEventLog() *eventLog { return &eventLog{changed: make(chan struct{})} }
 func (l *eventLog) add(event Event, terminal bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.ended { // given up by Drain
+		return
+	}
 	l.events = append(l.events, event)
 	l.ended = terminal
 	close(l.changed)

@@ -17,8 +17,9 @@ func (e *Engine) run() {
 	residency := time.NewTicker(e.options.ResidencyInterval)
 	defer residency.Stop()
 	for {
+		e.working.Store(e.options.Now().UnixNano())
 		jobs, closing := e.collect()
-		if closing {
+		if closing || len(jobs) == 0 && e.abandoned.Load() {
 			return
 		}
 		if len(jobs) > 0 {
@@ -31,9 +32,11 @@ func (e *Engine) run() {
 			}
 			continue
 		}
+		e.working.Store(0)
 		select {
 		case <-e.wakeup:
 		case <-residency.C:
+			e.working.Store(e.options.Now().UnixNano())
 			e.recheckResidency()
 		}
 	}
@@ -190,7 +193,7 @@ func (e *Engine) fail(job *Job, reason *problem.Problem) {
 			job.log.add(token, false)
 		}
 	}
-	e.finish(job, Failed{Code: reason.Code, Message: reason.Message, Retriable: reason.Code.Retriable()}, string(reason.Code))
+	e.finish(job, failed(reason), string(reason.Code))
 	e.options.Logger.Warn("job failed", "event", "job_failed", "job_id", job.ID(), "correlation_id",
 		job.request.CorrelationID, "code", reason.Code, "message", reason.Message)
 }

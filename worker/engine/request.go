@@ -57,11 +57,12 @@ func (p *Parameters) sampling() *native.Sampling {
 	}
 }
 
-// randomSeed draws a seed from the operating system.
+// randomSeed draws a seed from the operating system, below 2^53: JSON clients that keep numbers as doubles round no such
+// seed, and can send it again.
 func randomSeed() uint64 {
 	var seed [8]byte
 	rand.Read(seed[:]) // never fails
-	return binary.LittleEndian.Uint64(seed[:])
+	return binary.LittleEndian.Uint64(seed[:]) >> 11
 }
 
 // prepare tokenizes the request and settles its parameters: what Submit does before it looks at the worker's state.
