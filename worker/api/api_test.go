@@ -84,7 +84,7 @@ func newHarness(t *testing.T, adjust ...func(*api.Options, *engine.Options)) *ha
 	h.server.Start()
 	h.client = h.server.Client()
 	t.Cleanup(func() {
-		h.engine.Close()
+		_ = h.engine.Close() // what it leaves is checked below
 		h.client.CloseIdleConnections()
 		h.server.Close()
 		g.Expect(h.device.OpenSessions()).To(BeZero(), "sessions left open")

@@ -134,8 +134,19 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request, ready *ready) {
 	s.reply(w, http.StatusAccepted, map[string]string{"job_id": id, "status": "cancelling"})
 }
 
-// shutdown ends the worker.
-func (s *Server) shutdown(w http.ResponseWriter, _ *http.Request) {
+// shutdown ends the worker. Its body says nothing: it is empty or {}.
+func (s *Server) shutdown(w http.ResponseWriter, r *http.Request) {
+	body, p := s.readBody(w, r)
+	if p == nil && len(body) > 0 {
+		var f *fields
+		if f, p = parseFields(body); p == nil {
+			p = f.problem()
+		}
+	}
+	if p != nil {
+		s.refuse(w, r, p)
+		return
+	}
 	s.reply(w, http.StatusAccepted, map[string]string{"status": "shutting_down"})
 	s.options.Shutdown()
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"math"
 	"mime"
 	"net/http"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -25,6 +27,15 @@ const (
 
 // readFields reads the body of a request as a JSON object.
 func (s *Server) readFields(w http.ResponseWriter, r *http.Request) (*fields, *problem.Problem) {
+	body, p := s.readBody(w, r)
+	if p != nil {
+		return nil, p
+	}
+	return parseFields(body)
+}
+
+// readBody reads the body of a request that says that it is JSON.
+func (s *Server) readBody(w http.ResponseWriter, r *http.Request) ([]byte, *problem.Problem) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
 		p := problem.New(problem.InvalidRequest, "the body must be sent with Content-Type: application/json")
 		p.Status = http.StatusUnsupportedMediaType
@@ -32,16 +43,45 @@ func (s *Server) readFields(w http.ResponseWriter, r *http.Request) (*fields, *p
 	}
 	controller := http.NewResponseController(w)
 	_ = controller.SetReadDeadline(time.Now().Add(s.options.WriteTimeout)) // a recorder has none and needs none
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
-	if err != nil {
-		p := problem.New(problem.InvalidRequest, "the body could not be read: %v", err)
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			p.Message = fmt.Sprintf("the body is larger than %d bytes", maxBodyBytes)
-			p.Status = http.StatusRequestEntityTooLarge
+	var reader io.Reader = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+	switch coding := strings.ToLower(r.Header.Get("Content-Encoding")); coding {
+	case "", "identity":
+	case "gzip", "x-gzip":
+		unpacked, err := gzip.NewReader(reader)
+		if err != nil {
+			return nil, unreadable(err)
 		}
+		reader = http.MaxBytesReader(w, unpacked, maxBodyBytes)
+	default:
+		w.Header().Set("Accept-Encoding", "gzip, identity")
+		p := problem.New(problem.InvalidRequest, "a body with Content-Encoding: %s cannot be read; send gzip or identity", shorten(coding))
+		p.Status = http.StatusUnsupportedMediaType
 		return nil, p
 	}
+	body, err := io.ReadAll(reader)
+	if err != nil {
+		return nil, unreadable(err)
+	}
 	_ = controller.SetReadDeadline(time.Time{})
+	return body, nil
+}
+
+// unreadable tells why a body could not be read.
+func unreadable(err error) *problem.Problem {
+	p := problem.New(problem.InvalidRequest, "the body could not be read: %v", err)
+	switch tooLarge := (*http.MaxBytesError)(nil); {
+	case errors.As(err, &tooLarge):
+		p.Message = fmt.Sprintf("the body is larger than %d bytes", maxBodyBytes)
+		p.Status = http.StatusRequestEntityTooLarge
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		p.Message = "the body did not arrive in time"
+		p.Status = http.StatusRequestTimeout
+	}
+	return p
+}
+
+// parseFields reads a JSON object.
+func parseFields(body []byte) (*fields, *problem.Problem) {
 	value, err := strictjson.Parse(body, maxDepth)
 	if err != nil {
 		return nil, problem.New(problem.InvalidRequest, "%v", err)
@@ -139,11 +179,15 @@ func (f *fields) unsigned(name string) *uint64 {
 	}
 	number, _ := value.(json.Number)
 	n, err := strconv.ParseUint(string(number), 10, 64)
-	if err != nil {
-		f.reject(name, "an integer from 0 to 18446744073709551615", value)
-		return nil
+	if err == nil {
+		return &n
 	}
-	return &n
+	if whole, ok := integerOf(value); ok && whole >= 0 { // 5.0 or 5e3, as some clients write integers
+		n = uint64(whole)
+		return &n
+	}
+	f.reject(name, "an integer from 0 to 18446744073709551615", value)
+	return nil
 }
 
 // boolean takes true or false.

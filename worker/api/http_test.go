@@ -116,11 +116,11 @@ func TestLoadingAndUnhealthy(t *testing.T) {
 func TestShutdown(t *testing.T) {
 	g := NewWithT(t)
 	h := newHarness(t)
-	status, body := h.json("POST", "/shutdown", "")
+	status, body := h.json("POST", "/shutdown", "", "Content-Type", "application/json")
 	g.Expect(status).To(Equal(202))
 	g.Expect(body).To(HaveKeyWithValue("status", "shutting_down"))
 	g.Expect(h.shutdown).To(Receive())
-	h.engine.Drain(t.Context())
+	g.Expect(h.engine.Drain(t.Context())).To(Succeed())
 	status, body = h.json("POST", "/execute", `{"job_id":"a","prompt":"x"}`)
 	g.Expect(status).To(Equal(503))
 	g.Expect(body).To(And(HaveKeyWithValue("code", "SHUTTING_DOWN"), HaveKeyWithValue("retriable", true)))
@@ -174,7 +174,7 @@ func TestLogsHoldIdsAndNoTexts(t *testing.T) {
 	h := newHarness(t)
 	h.events(h.do("POST", "/execute", `{"job_id":"job-7","prompt":"secret|answer","stop":["stopper"]}`, "X-Correlation-ID", "corr-7").Body)
 	h.do("POST", "/execute", `{"job_id":"job-8","prompt":"secret","temperature":"secret"}`)
-	h.engine.Close()
+	g.Expect(h.engine.Close()).To(Succeed())
 	log := h.log.String()
 	g.Expect(log).To(And(ContainSubstring("job-7"), ContainSubstring("corr-7"), ContainSubstring(`"event":"job_ended"`)))
 	g.Expect(log).NotTo(Or(ContainSubstring("secret"), ContainSubstring("answer"), ContainSubstring("stopper")))
@@ -207,7 +207,7 @@ func TestResponsesConformToOpenAPI(t *testing.T) {
 		{"GET", "/health", ""}, {"GET", "/", ""}, {"GET", "/openapi.yaml", ""}, {"GET", "/metrics", ""},
 		{"POST", "/execute", `{"job_id":"a","prompt":"x","max_tokens":2,"logprobs":2,"logits_hash":true}`},
 		{"POST", "/execute", `{"job_id":""}`}, {"GET", "/jobs/a/events", ""}, {"GET", "/jobs/b/events", ""},
-		{"POST", "/cancel", `{"job_id":"a"}`}, {"POST", "/cancel", `{"job_id":"b"}`}, {"POST", "/shutdown", ""},
+		{"POST", "/cancel", `{"job_id":"a"}`}, {"POST", "/cancel", `{"job_id":"b"}`}, {"POST", "/shutdown", "{}"},
 		{"POST", "/tokenize", `{"text":"é"}`}, {"POST", "/tokenize", `{}`}, {"POST", "/detokenize", `{"ids":[97]}`},
 		{"POST", "/detokenize", `{"ids":[970]}`}, {"GET", "/v1/models", ""}, {"GET", "/v1/models/fake", ""}, {"GET", "/v1/models/other", ""},
 		{"POST", "/v1/completions", `{"model":"fake","prompt":"x","logprobs":2}`}, {"POST", "/v1/completions", `{"model":"other"}`},

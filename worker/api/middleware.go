@@ -93,9 +93,9 @@ func (s *Server) withAuthorization(next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(s.options.APIKey))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		open := r.URL.Path == "/" || r.URL.Path == "/health" || r.URL.Path == "/openapi.yaml"
-		key, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		got := sha256.Sum256([]byte(key))
-		if !open && subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+		scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		got := sha256.Sum256([]byte(strings.TrimLeft(key, " ")))
+		if !open && (!strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			s.refuse(w, r, problem.New(problem.Unauthorized, "this worker needs its API key: Authorization: Bearer KEY"))
 			return

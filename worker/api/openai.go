@@ -2,7 +2,9 @@ package api
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -39,13 +41,16 @@ type openAIErrorBody struct {
 func openAIFailure(p *problem.Problem) openAIErrorBody {
 	body := openAIErrorBody{openAIError{Message: p.Message, Type: "server_error", Code: strings.ToLower(string(p.Code))}}
 	switch p.Code {
-	case problem.InvalidRequest, problem.NotFound, problem.MethodNotAllowed, problem.Conflict:
+	case problem.InvalidRequest, problem.NotFound, problem.MethodNotAllowed, problem.Conflict, problem.Forbidden:
 		body.Error.Type = "invalid_request_error"
 	case problem.Unauthorized:
 		body.Error.Type, body.Error.Code = "authentication_error", "invalid_api_key"
 	}
 	if len(p.Errors) > 0 {
 		body.Error.Param = p.Errors[0].Field
+	}
+	if p.Detail != "" {
+		body.Error.Code = p.Detail
 	}
 	return body
 }
@@ -57,23 +62,40 @@ type modelBody struct {
 	OwnedBy string `json:"owned_by"`
 }
 
-func (s *Server) modelBody() modelBody {
-	return modelBody{ID: s.options.Model.Name, Object: "model", Created: s.options.Model.Modified.Unix(), OwnedBy: "touchstone"}
+// modelNames are the names of the model, the one that stands in answers first.
+func (s *Server) modelNames() []string {
+	return append([]string{s.options.Model.Name}, s.options.Model.Aliases...)
+}
+
+func (s *Server) modelBody(name string) modelBody {
+	return modelBody{ID: name, Object: "model", Created: s.options.Model.Modified.Unix(), OwnedBy: "touchstone"}
 }
 
 func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
+	var list []modelBody
+	for _, name := range s.modelNames() {
+		list = append(list, s.modelBody(name))
+	}
 	s.reply(w, http.StatusOK, struct {
 		Object string      `json:"object"`
 		Data   []modelBody `json:"data"`
-	}{"list", []modelBody{s.modelBody()}})
+	}{"list", list})
 }
 
 func (s *Server) model(w http.ResponseWriter, r *http.Request) {
-	if unescaped(mux.Vars(r)["model"]) != s.options.Model.Name {
-		s.refuse(w, r, problem.New(problem.NotFound, "this worker serves the model %q", s.options.Model.Name))
+	name := unescaped(mux.Vars(r)["model"])
+	if !slices.Contains(s.modelNames(), name) {
+		s.refuse(w, r, s.otherModel(name))
 		return
 	}
-	s.reply(w, http.StatusOK, s.modelBody())
+	s.reply(w, http.StatusOK, s.modelBody(name))
+}
+
+// otherModel refuses a model that is not served.
+func (s *Server) otherModel(name string) *problem.Problem {
+	message := fmt.Sprintf("the model %q is not served here; this worker serves %q", shorten(name), s.options.Model.Name)
+	return &problem.Problem{Code: problem.NotFound, Message: message, Detail: "model_not_found", Errors: []problem.Field{{
+		Field: "model", Constraint: "a model of this worker", Got: shorten(name), Message: message}}}
 }
 
 func (s *Server) completions(w http.ResponseWriter, r *http.Request, ready *ready) {
@@ -101,6 +123,9 @@ func (s *Server) serveOpenAI(w http.ResponseWriter, r *http.Request, ready *read
 	if p == nil {
 		q, p = parse(f)
 	}
+	if p == nil {
+		p = s.checkModel(q)
+	}
 	if p != nil {
 		s.options.Metrics.Outcome(string(p.Code))
 		s.refuse(w, r, p)
@@ -115,6 +140,7 @@ func (s *Server) serveOpenAI(w http.ResponseWriter, r *http.Request, ready *read
 	defer cancelWith(r, job)()
 	answer := &openAIAnswer{
 		request: q, job: job, tokenizer: ready.tokenizer, model: s.options.Model.Name, created: time.Now().Unix(),
+		decoder: ready.tokenizer.NewDecoder(),
 	}
 	if q.stream {
 		s.serveEvents(w, r, answer.feed())

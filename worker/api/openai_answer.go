@@ -12,8 +12,9 @@ type openAIAnswer struct {
 	job       *engine.Job
 	tokenizer engine.Tokenizer
 	model     string
-	created   int64 // Unix seconds
-	offset    int   // characters of text in the chunks so far
+	created   int64          // Unix seconds
+	decoder   engine.Decoder // of the tokens whose log-probabilities were given, for their place in the text
+	offset    int            // characters that it gave
 }
 
 type usage struct {
@@ -43,7 +44,7 @@ type answerBody struct {
 	Model   string   `json:"model"`
 	Choices []choice `json:"choices"`
 	Usage   *usage   `json:"usage,omitempty"`
-	Seed    *uint64  `json:"seed,omitempty"` // beyond OpenAI: the seed in use, so that the answer can be had again
+	Seed    any      `json:"seed"` // beyond OpenAI: the seed in use, so that the answer can be had again
 }
 
 func (a *openAIAnswer) body(chunk bool) answerBody {
@@ -54,7 +55,16 @@ func (a *openAIAnswer) body(chunk bool) answerBody {
 			object = "chat.completion.chunk"
 		}
 	}
-	return answerBody{ID: a.job.ID(), Object: object, Created: a.created, Model: a.model, Choices: []choice{}}
+	return answerBody{ID: a.job.ID(), Object: object, Created: a.created, Model: a.model, Choices: []choice{}, Seed: a.seed()}
+}
+
+// seed is the seed in use as the client may send it: a negative one if that is what it sent. A seed of the worker's own
+// choice is one that JSON clients do not round.
+func (a *openAIAnswer) seed() any {
+	if a.request.signedSeed {
+		return int64(a.job.Seed())
+	}
+	return a.job.Seed()
 }
 
 // completion is the whole answer.
@@ -69,8 +79,6 @@ func (a *openAIAnswer) completion(text string, tokens []engine.Token, end engine
 	}
 	body.Choices = append(body.Choices, c)
 	body.Usage = a.usage(end)
-	seed := a.job.Seed()
-	body.Seed = &seed
 	return body
 }
 
@@ -173,8 +181,9 @@ func (a *openAIAnswer) completionLogprobs(tokens []engine.Token) completionLogpr
 		out.Tokens = append(out.Tokens, engine.PieceText(a.tokenizer, token.ID))
 		out.TokenLogprobs = append(out.TokenLogprobs, *token.Logprob)
 		out.TopLogprobs = append(out.TopLogprobs, top)
+		// What the token's own event shows may be held back, or be another token's: its place is where it was decoded.
 		out.TextOffset = append(out.TextOffset, a.offset)
-		a.offset += utf8.RuneCountInString(token.Text)
+		a.offset += utf8.RuneCountInString(a.decoder.Push(token.ID))
 	}
 	return out
 }

@@ -78,12 +78,15 @@ func (f *fields) allowSingleStop(name string) {
 	}
 }
 
-// allowSignedSeed takes a negative seed for the unsigned one with the same 64 bits.
-func (f *fields) allowSignedSeed(name string) {
+// allowSignedSeed takes a negative seed for the unsigned one with the same 64 bits, and tells whether it did.
+func (f *fields) allowSignedSeed(name string) bool {
 	number, ok := f.values[name].(json.Number)
-	if n, err := strconv.ParseInt(string(number), 10, 64); ok && err == nil && n < 0 {
-		f.values[name] = json.Number(strconv.FormatUint(uint64(n), 10))
+	n, err := strconv.ParseInt(string(number), 10, 64)
+	if !ok || err != nil || n >= 0 {
+		return false
 	}
+	f.values[name] = json.Number(strconv.FormatUint(uint64(n), 10))
+	return true
 }
 
 func fieldProblem(field, constraint, message string) *problem.Problem {

@@ -3,6 +3,7 @@ package api
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,9 +14,11 @@ import (
 // openAIRequest is a request of an OpenAI-compatible endpoint, chat or not.
 type openAIRequest struct {
 	engine.Request
+	model        string
 	chat         bool
 	stream       bool
 	includeUsage bool
+	signedSeed   bool // the client sent a negative seed
 	logprobs     bool
 	alternatives int // likely tokens to list beside the chosen one
 }
@@ -72,7 +75,7 @@ func (s *Server) parseChat(f *fields) (openAIRequest, *problem.Problem) {
 func (s *Server) parseShared(f *fields, q *openAIRequest) {
 	f.nullIsAbsent = true
 	f.allowSingleStop("stop")
-	f.allowSignedSeed("seed")
+	q.signedSeed = f.allowSignedSeed("seed")
 	q.Parameters = parseParameters(f, s.options.Limits)
 	q.stream = f.boolean("stream", false)
 	if options, present := f.take("stream_options"); present {
@@ -90,11 +93,30 @@ func (s *Server) parseShared(f *fields, q *openAIRequest) {
 	f.only("presence_penalty", json.Number("0"))
 	f.only("logit_bias", map[string]any{})
 	f.ignore("user", "store", "metadata", "service_tier", "safety_identifier", "prompt_cache_key")
-	if name, present := f.take("model"); present && name != s.options.Model.Name {
-		f.reject("model", strconv.Quote(s.options.Model.Name)+", the model of this worker", name)
-	} else if !present {
-		f.missing("model", strconv.Quote(s.options.Model.Name)+", the model of this worker")
+	q.model = f.model("model", s.options.Model.Name)
+}
+
+// checkModel refuses a request for another model, where names are taken at their word.
+func (s *Server) checkModel(q openAIRequest) *problem.Problem {
+	if !s.options.StrictModel || slices.Contains(s.modelNames(), q.model) {
+		return nil
 	}
+	return s.otherModel(q.model)
+}
+
+// model takes the name of a model.
+func (f *fields) model(name, served string) string {
+	constraint := "a string, such as " + strconv.Quote(served) + ", the model of this worker"
+	value, present := f.take(name)
+	if !present {
+		f.missing(name, constraint)
+		return ""
+	}
+	text, ok := value.(string)
+	if !ok {
+		f.reject(name, constraint, value)
+	}
+	return text
 }
 
 // finished settles what the engine needs to know about log-probabilities: it gives the chosen token's with at least one

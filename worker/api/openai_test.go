@@ -2,6 +2,8 @@ package api_test
 
 import (
 	"errors"
+	"io"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -83,7 +85,7 @@ func TestOpenAIClientCompletions(t *testing.T) {
 	g.Expect(answer.Choices[0].Logprobs.Tokens).To(Equal([]string{"h", "e", "l", "l", "o"}))
 	g.Expect(answer.Choices[0].Logprobs.TokenLogprobs[0]).To(Equal(-0.5))
 	g.Expect(answer.Choices[0].Logprobs.TopLogprobs[0]).To(Equal(map[string]float64{"h": -0.5, "i": -1.5}))
-	g.Expect(answer.RawJSON()).To(ContainSubstring(`"seed":18446744073709551611`))
+	g.Expect(answer.RawJSON()).To(ContainSubstring(`"seed":-5`))
 
 	params.StreamOptions.IncludeUsage = openai.Bool(true)
 	stream := client.Completions.NewStreaming(t.Context(), params)
@@ -161,7 +163,7 @@ func TestOpenAIRefusesWhatItCannotHonour(t *testing.T) {
 		`{"model":"fake","prompt":["x","y"]}`:                    "prompt",
 		`{"model":"fake","prompt":[]}`:                           "prompt",
 		`{"model":"fake","prompt":[258]}`:                        "prompt[0]",
-		`{"model":"other","prompt":"x"}`:                         "model",
+		`{"model":7,"prompt":"x"}`:                               "model",
 		`{"prompt":"x"}`:                                         "model",
 		`{"model":"fake","prompt":"x","stream_options":{"x":1}}`: "stream_options.x",
 		`{"model":"fake","prompt":"x","mystery":1}`:              "mystery",
@@ -208,10 +210,64 @@ func TestOpenAIStreamTellsAFailure(t *testing.T) {
 	cancelled := make(chan struct{})
 	go func() {
 		defer close(cancelled)
-		h.engine.Close()
+		_ = h.engine.Close() // the stream tells
 	}()
 	for stream.Next() {
 	}
 	g.Expect(stream.Err()).To(MatchError(ContainSubstring("shut down")))
 	<-cancelled
+}
+
+func TestModelNames(t *testing.T) {
+	g := NewWithT(t)
+	ask := func(h *harness, name string) (int, any) {
+		status, answer := h.json("POST", "/v1/completions", `{"model":"`+name+`","prompt":"x|y"}`)
+		return status, answer
+	}
+	lenient := newHarness(t)
+	status, answer := ask(lenient, "gpt-4o")
+	g.Expect(status).To(Equal(200))
+	g.Expect(answer).To(HaveKeyWithValue("model", "fake"), "the answer names the model that gave it")
+
+	strict := newHarness(t, func(a *api.Options, _ *engine.Options) {
+		a.StrictModel, a.Model.Aliases = true, []string{"small", "org/small"}
+	})
+	for name, want := range map[string]int{"fake": 200, "small": 200, "org/small": 200, "gpt-4o": 404, "": 404} {
+		status, answer := ask(strict, name)
+		g.Expect(status).To(Equal(want), name)
+		if want == 404 {
+			g.Expect(answer).To(HaveKeyWithValue("error", And(HaveKeyWithValue("code", "model_not_found"), HaveKeyWithValue("param", "model"))))
+		}
+	}
+	_, list := strict.json("GET", "/v1/models", "")
+	g.Expect(list["data"]).To(HaveLen(3))
+	g.Expect(strict.do("GET", "/v1/models/org%2Fsmall", "").StatusCode).To(Equal(200))
+}
+
+func TestTextOffsetsDoNotDependOnWhatIsHeldBack(t *testing.T) {
+	g := NewWithT(t)
+	h := newHarness(t)
+	offsets := func(stop string) any {
+		_, answer := h.json("POST", "/v1/completions", `{"model":"fake","prompt":"x|a bé c","logprobs":0,"stop":`+stop+`}`)
+		return answer["choices"].([]any)[0].(map[string]any)["logprobs"].(map[string]any)["text_offset"]
+	}
+	g.Expect(offsets(`["b! never"," bx"]`)).To(Equal(offsets(`[]`)))
+	g.Expect(offsets(`[]`)).To(Equal([]any{0.0, 1.0, 2.0, 3.0, 3.0, 4.0, 5.0}), "a character of two tokens begins where its first does")
+}
+
+func TestSeedsThatJSONClientsKeep(t *testing.T) {
+	g := NewWithT(t)
+	h := newHarness(t)
+	for range 20 {
+		_, answer := h.json("POST", "/v1/completions", `{"model":"fake","prompt":"x|y"}`)
+		g.Expect(answer["seed"]).To(BeNumerically("<", 1<<53))
+	}
+	raw, err := io.ReadAll(h.do("POST", "/v1/completions", `{"model":"fake","prompt":"x|y","seed":7.0,"stream":true}`).Body)
+	g.Expect(err).NotTo(HaveOccurred())
+	for block := range strings.SplitSeq(strings.TrimSpace(string(raw)), "\n\n") {
+		g.Expect(block).To(HavePrefix("data: "), "lines of data alone: that is all that some clients read")
+		if block != "data: [DONE]" {
+			g.Expect(block).To(ContainSubstring(`"seed":7}`))
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	_ "embed"
 	"log/slog"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,7 @@ var page []byte
 // Model is what the interface tells about the model, known from its file before it is loaded.
 type Model struct {
 	Name          string
+	Aliases       []string // other names of it
 	Architecture  string
 	QuantKind     string
 	TokenizerKind string
@@ -44,6 +46,8 @@ type Options struct {
 	Device       string // as in --device
 	Numerics     string // as in --numerics
 	Limits       Limits
+	Origins      Origins
+	StrictModel  bool   // refuse requests for a model of another name
 	APIKey       string // empty: no key is asked for
 	KeepAlive    time.Duration
 	WriteTimeout time.Duration // for a client to send a body or take a write
@@ -73,7 +77,7 @@ func New(options Options) *Server {
 	router.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s.refuse(w, r, problem.New(problem.NotFound, "there is nothing at this path; /openapi.yaml lists what there is"))
 	})
-	router.MethodNotAllowedHandler = http.HandlerFunc(s.methodNotAllowed)
+	router.MethodNotAllowedHandler = s.methodNotAllowed(router)
 	get := func(path string, handler http.HandlerFunc) {
 		router.HandleFunc(path, handler).Methods(http.MethodGet, http.MethodHead)
 	}
@@ -85,11 +89,11 @@ func New(options Options) *Server {
 	post("/execute", s.withEngine(s.execute))
 	router.HandleFunc("/jobs/{job_id}/events", s.withEngine(s.events)).Methods(http.MethodGet)
 	post("/cancel", s.withEngine(s.cancel))
-	post("/shutdown", s.shutdown)
+	post(shutdownPath, s.shutdown)
 	post("/tokenize", s.withEngine(s.tokenize))
 	post("/detokenize", s.withEngine(s.detokenize))
 	s.routeOpenAI(router)
-	s.handler = s.withCorrelation(s.withRecovery(s.withAuthorization(router)))
+	s.handler = s.withCorrelation(s.withRecovery(s.withOrigin(s.withAuthorization(router))))
 	return s
 }
 
@@ -115,13 +119,31 @@ func (s *Server) withEngine(handler func(http.ResponseWriter, *http.Request, *re
 	}
 }
 
-func (s *Server) methodNotAllowed(w http.ResponseWriter, r *http.Request) {
-	allowed := http.MethodPost
-	if r.Method == http.MethodPost {
-		allowed = http.MethodGet
+// methodNotAllowed answers with the methods that the path does support.
+func (s *Server) methodNotAllowed(router *mux.Router) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		allowed := strings.Join(methodsOf(router, r), ", ")
+		w.Header().Set("Allow", allowed)
+		s.refuse(w, r, problem.New(problem.MethodNotAllowed, "%s does not work on this path; use %s", r.Method, allowed))
 	}
-	w.Header().Set("Allow", allowed)
-	s.refuse(w, r, problem.New(problem.MethodNotAllowed, "%s does not work on this path; use %s", r.Method, allowed))
+}
+
+// methodsOf gives the methods of the routes that lead to a request's path.
+func methodsOf(router *mux.Router, r *http.Request) []string {
+	var all []string
+	probe := r.Clone(r.Context())
+	_ = router.Walk(func(route *mux.Route, _ *mux.Router, _ []*mux.Route) error {
+		methods, err := route.GetMethods()
+		if err != nil {
+			return err
+		}
+		probe.Method = methods[0]
+		if route.Match(probe, &mux.RouteMatch{}) {
+			all = append(all, methods...)
+		}
+		return nil
+	}) // every route has methods
+	return all
 }
 
 func static(contentType string, body []byte) http.HandlerFunc {

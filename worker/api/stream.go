@@ -71,7 +71,8 @@ func pump(ctx context.Context, next feed, keepAlive time.Duration, publish func(
 	}
 }
 
-// deadlineWriter gives the client a limited time for every write, after which the connection is given up.
+// deadlineWriter gives the client a limited time for every write, after which the connection is given up. It leaves out
+// the library's id line of events that have none: clients of OpenAI's interface expect lines of data alone.
 type deadlineWriter struct {
 	http.ResponseWriter
 	extend func()
@@ -79,6 +80,9 @@ type deadlineWriter struct {
 
 // Write writes to the client.
 func (d *deadlineWriter) Write(data []byte) (int, error) {
+	if string(data) == "id: \n" {
+		return len(data), nil
+	}
 	d.extend()
 	return d.ResponseWriter.Write(data)
 }

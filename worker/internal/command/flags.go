@@ -120,6 +120,16 @@ func workerID(text string) (string, error) {
 	return id.String(), nil
 }
 
+func names(text string) ([]string, error) {
+	list := strings.Split(text, ",")
+	for _, name := range list {
+		if name == "" || strings.TrimSpace(name) != name || len(name) > 200 {
+			return nil, errors.New("must be names of 1 to 200 bytes, separated by commas, without spaces at their ends")
+		}
+	}
+	return list, nil
+}
+
 func callbackURL(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {

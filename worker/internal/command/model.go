@@ -24,8 +24,12 @@ type modelFile struct {
 	about       api.Model
 }
 
-// openModel opens and checks a model file; an empty path means the bundled model.
-func openModel(name string) (*modelFile, error) {
+// openModel is openModelFor the model's own context.
+func openModel(name string) (*modelFile, error) { return openModelFor(name, 0) }
+
+// openModelFor opens and checks a model file for a context of so many tokens, or the model's own for 0; an empty path means
+// the bundled model.
+func openModelFor(name string, contextLength int) (*modelFile, error) {
 	if name == "" {
 		if name = defaultModel; !isFile(name) {
 			return nil, fmt.Errorf("--model: name a GGUF file (the bundled %s is not in this folder)", defaultModel)
@@ -36,15 +40,15 @@ func openModel(name string) (*modelFile, error) {
 		return nil, fmt.Errorf("--model: %w", err)
 	}
 	m := &modelFile{File: file}
-	if err := m.read(name); err != nil {
+	if err := m.read(name, contextLength); err != nil {
 		return nil, errors.Join(fmt.Errorf("--model: %s: %w", name, err), file.Close())
 	}
 	return m, nil
 }
 
-func (m *modelFile) read(name string) error {
+func (m *modelFile) read(name string, contextLength int) error {
 	var err error
-	if m.description, err = native.DescribeModel(m.File); err != nil {
+	if m.description, err = native.DescribeModelFor(m.File, contextLength); err != nil {
 		return err
 	}
 	model, err := tokenizer.FromGGUF(m.File)

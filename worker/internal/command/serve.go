@@ -29,6 +29,7 @@ const (
 	prefillChunk = 64
 	keepEnded    = 256
 	keepFor      = 5 * time.Minute
+	cancelGrace  = 5 * time.Second // for a step to end once its jobs were cancelled
 )
 
 // serveFlags are the settings of `worker serve`.
@@ -36,6 +37,9 @@ type serveFlags struct {
 	deviceFlags
 	logFlags
 	model             string
+	aliases           []string
+	strictModel       bool
+	context           int
 	host              string
 	port              int
 	workerID          string
@@ -46,6 +50,8 @@ type serveFlags struct {
 	maxJobs           int
 	queue             int
 	apiKeyFile        string
+	origins           api.Origins
+	stepTimeout       time.Duration
 	residencyInterval time.Duration
 	keepAlive         time.Duration
 	writeTimeout      time.Duration
@@ -61,6 +67,9 @@ func newServe() *cobra.Command {
 	flags := cmd.Flags()
 	flags.SortFlags = false
 	checked(flags, &f.model, "model", "PATH", "", "GGUF file (default: "+defaultModel+")", path)
+	checked(flags, &f.aliases, "alias", "NAME,...", "", "names of the model instead of the file's own; the first stands in answers", names)
+	flags.BoolVar(&f.strictModel, "strict-model", false, "refuse requests for a model of another name (default: any name means this model)")
+	checked(flags, &f.context, "context", "N", "0", "most tokens of a prompt with its answer (0: what the model is made for)", integer(0, 1<<24))
 	f.deviceFlags.define(flags)
 	checked(flags, &f.host, "host", "ADDR", "127.0.0.1", "address to listen on", host)
 	checked(flags, &f.port, "port", "N", "8080", "port to listen on; 0 takes a free one and logs it", integer(0, 65535))
@@ -75,9 +84,11 @@ func newServe() *cobra.Command {
 	checked(flags, &f.maxJobs, "max-jobs", "N", "8", "jobs that run together", integer(1, 256))
 	checked(flags, &f.queue, "queue", "N", "64", "jobs that may wait", integer(0, 65536))
 	checked(flags, &f.apiKeyFile, "api-key-file", "PATH", "", "file with the key that clients must send", path)
+	checked(flags, &f.origins, "cors-origin", "loopback|none|*|ORIGIN,...", "loopback", "web pages that may call the worker from a browser", api.ParseOrigins)
 	checked(flags, &f.residencyInterval, "residency-interval", "DURATION", "5s", "between residency checks", duration(time.Millisecond, time.Hour))
 	checked(flags, &f.keepAlive, "keep-alive", "DURATION", "15s", "silence after which a stream gets a comment", duration(time.Millisecond, time.Hour))
 	checked(flags, &f.writeTimeout, "write-timeout", "DURATION", "10s", "time for a client to take what is written to it", duration(time.Millisecond, time.Hour))
+	checked(flags, &f.stepTimeout, "step-timeout", "DURATION", "2m", "time at one step after which /health calls the device hung", duration(time.Second, 24*time.Hour))
 	checked(flags, &f.drainTimeout, "drain-timeout", "DURATION", "4s", "time for running jobs to end at shutdown", duration(0, time.Hour))
 	f.logFlags.define(flags)
 	return cmd
@@ -90,11 +101,15 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m, err := openModel(f.model)
+	m, err := openModelFor(f.model, f.context)
 	if err != nil {
 		return err
 	}
 	defer m.Close()
+	if len(f.aliases) > 0 {
+		m.about.Name, m.about.Aliases = f.aliases[0], f.aliases[1:]
+	}
+	f.origins.Host = f.host
 	device, err := f.open()
 	if err != nil {
 		return err
@@ -114,6 +129,7 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 	measurements := metrics.New(started)
 	server := api.New(api.Options{
 		WorkerID: f.workerID, Version: Version, Model: m.about, Device: device.name, Numerics: f.numerics, APIKey: apiKey,
+		Origins: f.origins, StrictModel: f.strictModel,
 		Limits: api.Limits{
 			MaxTokens: f.maxTokensOut, VocabSize: m.about.VocabSize, StopSequences: engine.MaxStopSequences,
 			StopTokens: engine.MaxStopTokens, CountTokens: m.tokenizer.Count,
@@ -157,6 +173,7 @@ func (f *serveFlags) run(ctx context.Context, stderr io.Writer, logger *slog.Log
 		Context: device.context, Model: model, Tokenizer: m.tokenizer, ModelName: m.about.Name, ContextLength: m.about.ContextLength,
 		MaxTokens: f.maxTokensOut, MaxJobs: f.maxJobs, Queue: f.queue, PrefillChunk: prefillChunk,
 		InferenceTimeout: f.inferenceTimeout, ResidencyInterval: f.residencyInterval, KeepEnded: keepEnded, KeepFor: keepFor,
+		StepTimeout: f.stepTimeout, CancelGrace: cancelGrace,
 		Logger: logger, Metrics: measurements,
 	})
 	if err != nil {
@@ -171,8 +188,7 @@ func (f *serveFlags) run(ctx context.Context, stderr io.Writer, logger *slog.Log
 	logger.Info("shutting down", "event", "shutting_down")
 	drain, cancel := context.WithTimeout(hurried(ctx), f.drainTimeout)
 	defer cancel()
-	e.Drain(drain)
-	return nil
+	return e.Drain(drain)
 }
 
 // startHTTP serves until the function it returns is called, which lets answers under way end. A server that fails by

@@ -18,6 +18,7 @@ type Code string
 const (
 	InvalidRequest   Code = "INVALID_REQUEST"
 	Unauthorized     Code = "UNAUTHORIZED"
+	Forbidden        Code = "FORBIDDEN"
 	NotFound         Code = "NOT_FOUND"
 	MethodNotAllowed Code = "METHOD_NOT_ALLOWED"
 	Conflict         Code = "CONFLICT"
@@ -41,6 +42,7 @@ var codes = map[Code]struct {
 }{
 	InvalidRequest:   {http.StatusBadRequest, false},
 	Unauthorized:     {http.StatusUnauthorized, false},
+	Forbidden:        {http.StatusForbidden, false},
 	NotFound:         {http.StatusNotFound, false},
 	MethodNotAllowed: {http.StatusMethodNotAllowed, false},
 	Conflict:         {http.StatusConflict, false},
@@ -74,6 +76,7 @@ type Problem struct {
 	Code       Code
 	Message    string
 	Errors     []Field
+	Detail     string        // the code of OpenAI's interface, if it has one of its own for this
 	Status     int           // HTTP status if it is not the code's own
 	RetryAfter time.Duration // told in Retry-After if it is positive
 }
