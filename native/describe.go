@@ -34,13 +34,16 @@ type architecture struct {
 	position   PositionKind
 	activation ActivationKind
 	epsilonKey string
+	biases     []string // that every block has
 }
 
 var architectures = map[string]architecture{
-	"qwen2": {NormRMS, PositionRopeNeox, ActivationSwiGLU, "attention.layer_norm_rms_epsilon"},
-	"llama": {NormRMS, PositionRopeInterleaved, ActivationSwiGLU, "attention.layer_norm_rms_epsilon"},
-	"phi3":  {NormRMS, PositionRopeNeox, ActivationSwiGLU, "attention.layer_norm_rms_epsilon"},
-	"gpt2":  {NormLayer, PositionLearned, ActivationGELU, "attention.layer_norm_epsilon"},
+	"qwen2": {NormRMS, PositionRopeNeox, ActivationSwiGLU, "attention.layer_norm_rms_epsilon",
+		[]string{"attn_q.bias", "attn_k.bias", "attn_v.bias"}},
+	"llama": {NormRMS, PositionRopeInterleaved, ActivationSwiGLU, "attention.layer_norm_rms_epsilon", nil},
+	"phi3":  {NormRMS, PositionRopeNeox, ActivationSwiGLU, "attention.layer_norm_rms_epsilon", nil},
+	"gpt2": {NormLayer, PositionLearned, ActivationGELU, "attention.layer_norm_epsilon",
+		[]string{"attn_norm.bias", "attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias", "ffn_norm.bias", "ffn_up.bias", "ffn_down.bias"}},
 }
 
 // reader takes a description out of a file; the first failure stays in err.
@@ -60,25 +63,25 @@ func (r *reader) key(key string) string { return r.name + "." + key }
 
 func (r *reader) has(key string) bool { return r.file.Has(r.key(key)) }
 
-// integer gets a number that is at least 1 and fits in 31 bits.
-func (r *reader) integer(key string) int {
+// integer gets a number from 1 to most.
+func (r *reader) integer(key string, most int) int {
 	value, err := r.file.Uint64(r.key(key))
 	if err != nil {
 		r.fail("%v", err)
 		return 1
 	}
-	if value < 1 || value > math.MaxInt32 {
-		r.fail("%s is %d; it must be 1 to %d", r.key(key), value, math.MaxInt32)
+	if value < 1 || value > uint64(most) {
+		r.fail("%s is %d; it must be 1 to %d", r.key(key), value, most)
 		return 1
 	}
 	return int(value)
 }
 
-func (r *reader) integerOr(key string, otherwise int) int {
+func (r *reader) integerOr(key string, most, otherwise int) int {
 	if !r.has(key) {
 		return otherwise
 	}
-	return r.integer(key)
+	return r.integer(key, most)
 }
 
 func (r *reader) number(key string) float64 {
@@ -110,16 +113,19 @@ func (r *reader) describe(contextLength int) (ModelDescription, error) {
 	}
 	r.name = name
 	d := ModelDescription{Norm: kind.norm, Position: kind.position, Activation: kind.activation,
-		BlockCount: r.integer("block_count"), EmbeddingLength: r.integer("embedding_length"),
-		FeedForwardLength: r.integer("feed_forward_length"), HeadCount: r.integer("attention.head_count"),
+		BlockCount: r.integer("block_count", mostLayers), EmbeddingLength: r.integer("embedding_length", mostWidth),
+		FeedForwardLength: r.integer("feed_forward_length", mostWidth), HeadCount: r.integer("attention.head_count", mostWidth),
 		NormEpsilon: float32(r.number(kind.epsilonKey))}
 	d.ContextLength = r.contextLength(contextLength)
-	d.HeadCountKV = r.integerOr("attention.head_count_kv", d.HeadCount)
+	d.HeadCountKV = r.integerOr("attention.head_count_kv", mostWidth, d.HeadCount)
 	if !r.has("attention.key_length") && d.EmbeddingLength%d.HeadCount != 0 {
 		r.fail("%s does not divide %s", r.key("attention.head_count"), r.key("embedding_length"))
 	}
-	d.HeadDim = r.integerOr("attention.key_length", d.EmbeddingLength/d.HeadCount)
-	if value := r.integerOr("attention.value_length", d.HeadDim); value != d.HeadDim {
+	d.HeadDim = r.integerOr("attention.key_length", mostHeadDim, max(d.EmbeddingLength/d.HeadCount, 1))
+	if d.HeadDim > mostHeadDim {
+		r.fail("%s gives heads of %d elements; at most %d are supported", r.key("attention.head_count"), d.HeadDim, mostHeadDim)
+	}
+	if value := r.integerOr("attention.value_length", mostHeadDim, d.HeadDim); value != d.HeadDim {
 		r.fail("%s is %d; heads of values other than of keys (%d) are not supported", r.key("attention.value_length"), value, d.HeadDim)
 	}
 	if r.has("expert_count") {
@@ -127,26 +133,31 @@ func (r *reader) describe(contextLength int) (ModelDescription, error) {
 			r.fail("%s: mixtures of experts are not supported", r.key("expert_count"))
 		}
 	}
-	d.AttentionScale = float32(1 / math.Sqrt(float64(d.HeadDim)))
+	d.AttentionScale = r.scaleOf(&d)
 	embedding, found := r.file.Tensor("token_embd.weight")
-	if !found || len(embedding.Shape) != 2 || embedding.Shape[1] > math.MaxInt32 {
+	if !found || len(embedding.Shape) != 2 || embedding.Shape[1] > mostVocabulary {
 		r.fail("tensor token_embd.weight is missing or no matrix")
 	} else {
 		d.VocabSize = int(embedding.Shape[1])
 	}
 	if kind.position != PositionLearned {
-		d.RopeDims = r.integerOr("rope.dimension_count", d.HeadDim)
+		d.RopeDims = r.integerOr("rope.dimension_count", mostHeadDim, d.HeadDim)
+	}
+	r.checkKeys()
+	if r.err == nil {
+		r.checkSizes(&d)
+		r.tensors(&d)
+		r.checkTensors(&d, kind.biases)
 	}
 	if r.err == nil {
 		r.ropeTables(&d)
-		r.tensors(&d)
 	}
 	return d, r.err
 }
 
 // contextLength is the smaller of what the model and the caller allow.
 func (r *reader) contextLength(wanted int) int {
-	length := r.integer("context_length")
+	length := r.integer("context_length", mostContext)
 	if wanted < 0 {
 		r.fail("the context length %d is negative", wanted)
 	}
@@ -158,7 +169,7 @@ func (r *reader) contextLength(wanted int) int {
 		if err != nil {
 			r.fail("%v", err)
 		} else if window > 0 && window < uint64(length) {
-			r.fail("%s is %d: sliding windows are not supported; limit the context to that length", r.key("attention.sliding_window"), window)
+			r.fail("%s is %d: sliding windows are not supported; limit the context to that length (--context)", r.key("attention.sliding_window"), window)
 		}
 	}
 	return length
@@ -186,6 +197,8 @@ func (r *reader) tensors(d *ModelDescription) {
 		}
 	}
 }
+
+func blockName(i int) string { return fmt.Sprintf("blk.%d.", i) }
 
 // splitName divides "blk.3.attn_q.weight" into "blk.3." and "attn_q.weight".
 func splitName(name string) (block, part string) {

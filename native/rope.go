@@ -49,13 +49,15 @@ func (r *reader) ropeTables(d *ModelDescription) {
 	factors, found := r.file.Tensor("rope_freqs.weight")
 	if !found {
 		name := "rope_factors_short.weight"
-		if r.has("rope.scaling.original_context_length") && d.ContextLength > r.integer("rope.scaling.original_context_length") {
+		if original := "rope.scaling.original_context_length"; r.has(original) && d.ContextLength > r.integer(original, mostContext) {
 			name = "rope_factors_long.weight"
 		}
 		factors, found = r.file.Tensor(name)
 	}
 	if found {
 		r.divide(frequencies, factors)
+	} else if kind, err := r.file.String(r.key("rope.scaling.type")); err == nil && kind == "longrope" {
+		r.fail("%s is longrope, but the file has no tensors rope_factors_long.weight and rope_factors_short.weight", r.key("rope.scaling.type"))
 	}
 	scale := r.numberOr("rope.scaling.attn_factor", 1)
 	if r.err == nil {

@@ -6,6 +6,7 @@
 package gguf
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -235,6 +236,11 @@ func (f *File) parseTensors(c *cursor, count uint64) *Error {
 	return nil
 }
 
+// validName tells whether a name of a tensor or key is one: a NUL would end it early where names are C strings.
+func validName(raw []byte) bool {
+	return len(raw) > 0 && utf8.Valid(raw) && !bytes.Contains(raw, []byte{0})
+}
+
 // parseTensor reads one tensor's description; Offset is still relative to the data section.
 func parseTensor(c *cursor) (Tensor, *Error) {
 	start := c.at
@@ -242,8 +248,8 @@ func parseTensor(c *cursor) (Tensor, *Error) {
 	if err != nil {
 		return Tensor{}, err
 	}
-	if len(raw) == 0 || !utf8.Valid(raw) {
-		return Tensor{}, c.fail(CodeTensor, start, "a tensor's name is %q; names are non-empty UTF-8; the file is damaged", raw)
+	if !validName(raw) {
+		return Tensor{}, c.fail(CodeTensor, start, "a tensor's name is %q; names are non-empty UTF-8 without NUL; the file is damaged", raw)
 	}
 	t := Tensor{Name: string(raw)}
 	dims, err := c.uint32("number of dimensions of tensor " + t.Name)

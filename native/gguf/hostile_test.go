@@ -55,6 +55,8 @@ func TestHostileFiles(t *testing.T) {
 		{"key longer than the file", header(0, 1).u64(60000).zeros(64).Bytes(), CodeTruncated, "metadata key"},
 		{"key of 2^63 bytes", header(0, 1).u64(1 << 63).zeros(64).Bytes(), CodeMetadata, "metadata key claims"},
 		{"empty key", header(0, 1).str("").u32(0).zeros(64).Bytes(), CodeMetadata, "non-empty"},
+		{"NUL in a key", header(0, 1).str("a\x00b").u32(0).zeros(64).Bytes(), CodeMetadata, "without NUL"},
+		{"NUL in a tensor's name", header(1, 0).tensor("a\x00b", 0, 1).zeros(64).Bytes(), CodeTensor, "without NUL"},
 		{"duplicate key", header(0, 2).str("key").u32(0).zeros(1).str("key").u32(0).zeros(64).Bytes(), CodeMetadata, `"key" appears twice`},
 		{"unknown value type", header(0, 1).str("key").u32(13).zeros(64).Bytes(), CodeMetadata, "unknown value type 13"},
 		{"string of 2^64-1 bytes", hugeString.Bytes(), CodeTruncated, "a string in key"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"unicode/utf8"
 )
 
 // Kind is the type of a metadata value; the values are those of the format.
@@ -92,8 +91,8 @@ func (m *Metadata) parse(c *cursor, count uint64) *Error {
 		if err != nil {
 			return err
 		}
-		if len(raw) == 0 || !utf8.Valid(raw) {
-			return c.fail(CodeMetadata, start, "a metadata key is %q; keys are non-empty UTF-8; the file is damaged", clip(raw))
+		if !validName(raw) {
+			return c.fail(CodeMetadata, start, "a metadata key is %q; keys are non-empty UTF-8 without NUL; the file is damaged", clip(raw))
 		}
 		key := string(raw)
 		if _, ok := m.values[key]; ok {
