@@ -139,12 +139,24 @@ func (m *model) fillItem(i int, item *StepItem, s *session) error {
 		return nil
 	}
 	o := item.Sampling
-	if o.TopK < 0 || o.TopK > math.MaxInt32 || o.TopLogprobs < 0 || o.TopLogprobs > len(slot.top_tokens) {
+	if o.TopK < 0 || o.TopK > math.MaxInt32 || o.TopLogprobs < 0 || o.TopLogprobs > len(slot.top_tokens) || o.PenaltyStart < 0 {
 		return invalid("items[%d].Sampling: TopK is %d (0 or more), TopLogprobs %d (0 to %d)", i, o.TopK, o.TopLogprobs, len(slot.top_tokens))
 	}
 	slot.sampling = C.ts_sampling{struct_size: C.sizeof_ts_sampling, temperature: C.float(o.Temperature), top_k: C.uint32_t(o.TopK),
 		top_p: C.float(o.TopP), min_p: C.float(o.MinP), repetition_penalty: C.float(o.RepetitionPenalty), seed: C.uint64_t(o.Seed),
-		top_logprobs: C.uint32_t(o.TopLogprobs)}
+		top_logprobs: C.uint32_t(o.TopLogprobs), frequency_penalty: C.float(o.FrequencyPenalty), presence_penalty: C.float(o.PresencePenalty),
+		penalty_start: C.uint32_t(o.PenaltyStart), bias_count: C.uint32_t(len(o.Biases))}
+	if len(o.Biases) == 0 && o.FrequencyPenalty == 0 && o.PresencePenalty == 0 {
+		slot.sampling.struct_size = C.uint32_t(unsafe.Offsetof(slot.sampling.frequency_penalty)) // what libraries of 1.1 know
+	}
+	if len(o.Biases) > 0 {
+		tokens, values := make([]int32, len(o.Biases)), make([]float32, len(o.Biases))
+		for k, bias := range o.Biases {
+			tokens[k], values[k] = bias.Token, bias.Value
+		}
+		slot.sampling.bias_tokens = (*C.int32_t)(pin(&m.steps.memory, tokens))
+		slot.sampling.bias_values = (*C.float)(pin(&m.steps.memory, values))
+	}
 	c.sampling = &slot.sampling
 	if o.TopLogprobs > 0 {
 		c.top_tokens, c.top_logprobs = &slot.top_tokens[0], &slot.top_logprobs[0]

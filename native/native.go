@@ -302,7 +302,20 @@ type Sampling struct {
 	RepetitionPenalty float32
 	Seed              uint64
 	TopLogprobs       int
+	FrequencyPenalty  float32
+	PresencePenalty   float32
+	PenaltyStart      int // position of the first token that these two count
+	Biases            []Bias
 }
+
+// Bias is added to the logit of a token; see ts_sampling. Forbidden keeps a token from being chosen.
+type Bias struct {
+	Token int32
+	Value float32
+}
+
+// Forbidden is the value of a bias that leaves a token no chance.
+const Forbidden = -1e9
 
 // TokenLogprob is a token with its natural log-probability.
 type TokenLogprob struct {

@@ -79,12 +79,34 @@ Status Sample(Pass* pass, std::span<const WantedRow> wanted, std::span<SampleReq
 
 SampleRequest RequestFor(const PlannedItem& planned) {
   SampleRequest request;
-  request.sampling = *planned.item->sampling;
+  request.sampling = planned.sampling;
   request.history = planned.session->tokens;
   request.position = static_cast<uint32_t>(planned.session->tokens.size());
   request.top_tokens = planned.item->top_tokens;
   request.top_logprobs = planned.item->top_logprobs;
   return request;
+}
+
+// Chooses tokens on the host, from rows that a device's own sampling does not know how to adjust.
+Status SampleAdjusted(Pass* pass, std::span<const WantedRow> wanted) {
+  const int64_t vocab = pass->model->desc.vocab_size;
+  const uint64_t row_bytes = static_cast<uint64_t>(vocab) * sizeof(float);
+  std::vector<float> logits;
+  for (size_t i = 0; i < wanted.size(); i++) {
+    if (!wanted[i].adjusted) continue;
+    PlannedItem& planned = *pass->items[static_cast<size_t>(wanted[i].item)];
+    logits.resize(static_cast<size_t>(vocab));
+    TS_RETURN_IF_ERROR(pass->model->backend().Download(logits.data(), pass->model->logits, i * row_bytes, row_bytes));
+    SampleRequest request = RequestFor(planned);
+    const Status status = pass->model->sampler.Choose(logits.data(), vocab, &request);
+    if (status.ok()) {
+      planned.item->token = request.token;
+      planned.item->logprob = request.logprob;
+    } else {
+      planned.status = status;
+    }
+  }
+  return Status();
 }
 
 // Norm, head and sampling for at most logit_rows rows, those to sample from first.
@@ -107,6 +129,7 @@ Status EvaluateHead(Pass* pass, std::span<const WantedRow> wanted) {
                                 nullptr, Floats(model.logits)}};
   TS_RETURN_IF_ERROR(backend.Linear(normed, count, head));
   TS_RETURN_IF_ERROR(Sample(pass, wanted, requests));
+  TS_RETURN_IF_ERROR(SampleAdjusted(pass, wanted));
 
   const uint64_t row_bytes = static_cast<uint64_t>(vocab) * sizeof(float);
   size_t request = 0;

@@ -7,6 +7,7 @@
 
 #include "context.h"
 #include "kv_cache.h"
+#include "sampling.h"
 
 namespace touchstone {
 
@@ -37,6 +38,7 @@ struct Model {
   // Activations of a pass, see forward.cc; the last two have logit_rows rows, all others max_rows.
   Buffer residual, normed, q, k, v, attended, gate, up, gathered, logits;
   int64_t logit_rows = 0;
+  Sampler sampler{&WeighPlainly};  // of the host
 
   // Loading: the tensors in order, and how far it got.
   struct Source {

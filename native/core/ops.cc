@@ -32,6 +32,7 @@ class OpCall {
   const ts_tensor& output(size_t i) const { return outputs_[i]; }
   size_t input_count() const { return inputs_.size(); }
   int64_t InputDim(size_t i, uint32_t d) const { return Dim(inputs_[i], d); }
+  int64_t OutputDim(size_t i, uint32_t d) const { return Dim(outputs_[i], d); }
 
   // Numbers of operands and names of parameters that the operation has.
   Status CheckSignature(size_t least_inputs, size_t most_inputs, size_t outputs,
@@ -427,6 +428,33 @@ Status SampleOp(OpCall* call) {
   return Status();
 }
 
+// Computed by the host, from the header whose rules all backends follow.
+Status ScoreOp(OpCall* call) {
+  TS_RETURN_IF_ERROR(call->CheckSignature(2, 2, 3, {}));
+  const int64_t vocab = call->InputDim(0, 0), rows = call->InputDim(0, 1);
+  const int64_t top = call->OutputDim(1, 0);
+  TS_RETURN_IF_ERROR(call->CheckInput(0, TS_F32, Shape{vocab, rows, 1, 1}));
+  TS_RETURN_IF_ERROR(call->CheckInput(1, TS_I32, Shape{rows, 1, 1, 1}));
+  TS_RETURN_IF_ERROR(call->CheckOutput(0, TS_F32, Shape{rows, 1, 1, 1}));
+  TS_RETURN_IF_ERROR(call->CheckOutput(1, TS_I32, Shape{top, rows, 1, 1}));
+  TS_RETURN_IF_ERROR(call->CheckOutput(2, TS_F32, Shape{top, rows, 1, 1}));
+  if (top > 20) return Invalid("outputs 1 and 2 are for 1 to 20 likely tokens");
+  std::vector<int32_t> tokens;
+  TS_RETURN_IF_ERROR(call->Integers(1, 0, vocab - 1, &tokens));
+  Sampler sampler(&WeighPlainly);
+  for (int64_t row = 0; row < rows; row++) {
+    SampleRequest request;
+    request.sampling.repetition_penalty = 1;
+    request.sampling.top_logprobs = static_cast<uint32_t>(top);
+    request.top_tokens = static_cast<int32_t*>(call->output(1).data) + row * top;
+    request.top_logprobs = static_cast<float*>(call->output(2).data) + row * top;
+    const float* logits = static_cast<const float*>(call->input(0).data) + row * vocab;
+    TS_RETURN_IF_ERROR(sampler.Score(logits, vocab, tokens[static_cast<size_t>(row)], &request));
+    static_cast<float*>(call->output(0).data)[row] = request.logprob;
+  }
+  return Status();
+}
+
 // Computed by the host: the generator itself, from the header that all backends compile.
 Status PhiloxOp(OpCall* call) {
   TS_RETURN_IF_ERROR(call->CheckSignature(2, 2, 1, {}));
@@ -459,6 +487,7 @@ Status RunOp(Context* context, std::string_view name, std::span<const ts_tensor>
   if (name == "add") return ElementwiseOp(&call, Elementwise::kAdd);
   if (name == "temperature") return TemperatureOp(&call);
   if (name == "sample") return SampleOp(&call);
+  if (name == "score") return ScoreOp(&call);
   if (name == "philox") return PhiloxOp(&call);
   return Status(TS_UNSUPPORTED, "there is no operation " + std::string(name) + "; native/README.md lists them");
 }

@@ -13,6 +13,17 @@ namespace touchstone {
 // Sum of ProbabilityWeight(x[i] - largest); fills weights[count] too unless it is null.
 using WeighFunction = uint64_t (*)(const float* x, int64_t count, float largest, uint64_t* weights);
 
+// Sum and weights by plain C++.
+inline uint64_t WeighPlainly(const float* x, int64_t count, float largest, uint64_t* weights) {
+  uint64_t total = 0;
+  for (int64_t i = 0; i < count; i++) {
+    const uint64_t weight = ProbabilityWeight(x[i] - largest);
+    if (weights != nullptr) weights[i] = weight;
+    total += weight;
+  }
+  return total;
+}
+
 // Chooses tokens. Keeps its memory from call to call. Not safe for concurrent use.
 class Sampler {
  public:
@@ -35,9 +46,11 @@ class Sampler {
     const float temperature = request->sampling.temperature;
     int64_t token = best;
     bool draw = temperature > 0.0f;
-    if (draw || request->sampling.repetition_penalty != 1.0f) {
+    if (draw || request->sampling.repetition_penalty != 1.0f || Adjusts(request->sampling)) {
       scaled_.assign(logits, logits + width);
+      AddBiases(request->sampling);
       Penalise(request->sampling.repetition_penalty, request->history);
+      PenaliseCounts(request->sampling, request->history);
       token = ArgMax(scaled_);
     }
     if (draw) {
@@ -52,6 +65,21 @@ class Sampler {
     }
     request->token = static_cast<int32_t>(token);
     request->logprob = LogProbability(logits[token] - largest, total);
+    return Status();
+  }
+
+  // Tells whether the sampling has what was added to it in 1.2, which no backend's own sampling knows.
+  static bool Adjusts(const ts_sampling& sampling) {
+    return sampling.bias_count > 0 || sampling.frequency_penalty != 0.0f || sampling.presence_penalty != 0.0f;
+  }
+
+  // The natural log-probability of `token` under a row of logits, and those of the likeliest tokens as for a request.
+  Status Score(const float* logits, int64_t width, int32_t token, SampleRequest* request) {
+    request->sampling.temperature = 0.0f;
+    TS_RETURN_IF_ERROR(Choose(logits, width, request));
+    const float largest = logits[request->token];
+    request->token = token;
+    request->logprob = LogProbability(logits[token] - largest, weigh_(logits, width, largest, nullptr));
     return Status();
   }
 
@@ -105,6 +133,28 @@ class Sampler {
       if (id < 0 || static_cast<size_t>(id) >= scaled_.size() || seen_[id] != 0) continue;
       seen_[id] = 1;
       scaled_[id] = scaled_[id] > 0.0f ? scaled_[id] / penalty : scaled_[id] * penalty;
+    }
+  }
+
+  void AddBiases(const ts_sampling& sampling) {
+    for (uint32_t i = 0; i < sampling.bias_count; i++) {
+      const auto id = static_cast<size_t>(sampling.bias_tokens[i]);
+      if (id < scaled_.size()) scaled_[id] += sampling.bias_values[i];
+    }
+  }
+
+  // Takes the frequency and the presence penalty off the tokens of the history from penalty_start on.
+  void PenaliseCounts(const ts_sampling& sampling, std::span<const int32_t> history) {
+    if (sampling.frequency_penalty == 0.0f && sampling.presence_penalty == 0.0f) return;
+    counts_.assign(scaled_.size(), 0);
+    for (size_t i = sampling.penalty_start; i < history.size(); i++) {
+      const auto id = static_cast<size_t>(history[i]);
+      if (id < scaled_.size()) counts_[id]++;
+    }
+    for (size_t id = 0; id < scaled_.size(); id++) {
+      if (counts_[id] == 0) continue;
+      const float times = static_cast<float>(counts_[id]) * sampling.frequency_penalty;
+      scaled_[id] = (scaled_[id] - times) - sampling.presence_penalty;
     }
   }
 
@@ -169,6 +219,7 @@ class Sampler {
   std::vector<int32_t> ids_;
   std::vector<int32_t> kept_;
   std::vector<uint8_t> seen_;
+  std::vector<uint32_t> counts_;
 };
 
 }  // namespace touchstone

@@ -2,6 +2,9 @@
 #include "step.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstring>
 
 #include "guard.h"
 
@@ -51,7 +54,26 @@ Status CheckLogits(const ts_step_item& item, uint64_t vocab) {
   return Status();
 }
 
-Status CheckItem(const Model& model, const ts_step_item& item) {
+Status CheckBiases(const ts_sampling& sampling, uint32_t vocab) {
+  if (sampling.bias_count == 0) return Status();
+  if (sampling.bias_tokens == nullptr || sampling.bias_values == nullptr) {
+    return Invalid("bias_count is not 0, but bias_tokens or bias_values is NULL");
+  }
+  for (uint32_t i = 0; i < sampling.bias_count; i++) {
+    const int32_t token = sampling.bias_tokens[i];
+    if (token < 0 || static_cast<uint32_t>(token) >= vocab) {
+      return Invalid("bias_tokens[" + std::to_string(i) + "] is " + std::to_string(token) + "; the vocabulary has " +
+                     std::to_string(vocab) + " tokens");
+    }
+    if (!std::isfinite(sampling.bias_values[i])) {
+      return Invalid("bias_values[" + std::to_string(i) + "] must be finite");
+    }
+  }
+  return Status();
+}
+
+Status CheckItem(const Model& model, PlannedItem* planned) {
+  const ts_step_item& item = *planned->item;
   if (item.session->cancelled.load()) return Status(TS_CANCELLED, "the session was cancelled");
   if (item.token_count == 0) return Invalid("token_count is 0; an item has at least one token");
   if (item.tokens == nullptr) return Invalid("tokens is NULL");
@@ -62,7 +84,11 @@ Status CheckItem(const Model& model, const ts_step_item& item) {
     }
   }
   TS_RETURN_IF_ERROR(CheckLogits(item, model.desc.vocab_size));
-  if (item.sampling != nullptr) TS_RETURN_IF_ERROR(CheckSampling(*item.sampling));
+  if (item.sampling != nullptr) {
+    TS_RETURN_IF_ERROR(ReadSampling(item.sampling, &planned->sampling));
+    TS_RETURN_IF_ERROR(CheckSampling(planned->sampling));
+    TS_RETURN_IF_ERROR(CheckBiases(planned->sampling, model.desc.vocab_size));
+  }
   const uint64_t length = item.session->tokens.size() + uint64_t{item.token_count};
   if (length > item.session->max_length) {
     return Status(TS_CONTEXT_LENGTH_EXCEEDED, "the session would have " + std::to_string(length) +
@@ -121,10 +147,11 @@ void AddRows(PlannedItem* planned, Pass* pass) {
   planned->session->tokens.insert(planned->session->tokens.end(), item.tokens, item.tokens + item.token_count);
   for (uint32_t i = 0; i < item.token_count; i++) {
     const bool last = i + 1 == item.token_count;
-    WantedRow wanted{static_cast<int32_t>(pass->rows.size()), index, last && item.sampling != nullptr, nullptr};
+    const bool choose = last && item.sampling != nullptr, adjusted = choose && Sampler::Adjusts(planned->sampling);
+    WantedRow wanted{static_cast<int32_t>(pass->rows.size()), index, choose && !adjusted, adjusted, nullptr};
     if (item.flags == TS_STEP_LOGITS_ALL) wanted.logits = item.logits + i * vocab;
     if (item.flags == TS_STEP_LOGITS_LAST && last) wanted.logits = item.logits;
-    if (wanted.sample || wanted.logits != nullptr) pass->wanted.push_back(wanted);
+    if (choose || wanted.logits != nullptr) pass->wanted.push_back(wanted);
     pass->rows.push_back({item.tokens[i], static_cast<int32_t>(planned->length + i), index});
   }
 }
@@ -150,7 +177,7 @@ Status PlanAndEvaluate(Model* model, std::vector<PlannedItem>* planned) {
   Pass pass{};
   pass.model = model;
   for (PlannedItem& item : *planned) {
-    item.status = CheckItem(*model, *item.item);
+    item.status = CheckItem(*model, &item);
     if (item.status.ok()) item.status = TakeBlocks(model, &item);
     if (item.status.ok()) AddRows(&item, &pass);
   }
@@ -159,8 +186,18 @@ Status PlanAndEvaluate(Model* model, std::vector<PlannedItem>* planned) {
 
 }  // namespace
 
+Status ReadSampling(const ts_sampling* from, ts_sampling* to) {
+  constexpr uint32_t kWithoutPenalties = offsetof(ts_sampling, frequency_penalty);
+  if (from->struct_size != kWithoutPenalties && from->struct_size != sizeof(ts_sampling)) {
+    return Invalid("sampling.struct_size is not sizeof(ts_sampling)");
+  }
+  *to = ts_sampling{};
+  std::memcpy(to, from, from->struct_size);
+  to->struct_size = sizeof(ts_sampling);
+  return Status();
+}
+
 Status CheckSampling(const ts_sampling& sampling) {
-  if (sampling.struct_size != sizeof(ts_sampling)) return Invalid("sampling.struct_size is not sizeof(ts_sampling)");
   const auto outside = [](float value, float least, float most) { return !(value >= least && value <= most); };
   if (outside(sampling.temperature, 0, 2)) return Invalid("temperature must be 0 to 2");
   if (outside(sampling.top_p, 0, 1)) return Invalid("top_p must be 0 to 1");
@@ -168,6 +205,8 @@ Status CheckSampling(const ts_sampling& sampling) {
   if (outside(sampling.repetition_penalty, 0, 2) || sampling.repetition_penalty == 0) {
     return Invalid("repetition_penalty must be above 0 and at most 2");
   }
+  if (outside(sampling.frequency_penalty, -2, 2)) return Invalid("frequency_penalty must be -2 to 2");
+  if (outside(sampling.presence_penalty, -2, 2)) return Invalid("presence_penalty must be -2 to 2");
   if (sampling.top_logprobs > 20) return Invalid("top_logprobs must be 0 to 20");
   if (sampling.reserved != 0) return Invalid("sampling.reserved must be 0");
   return Status();

@@ -32,7 +32,7 @@ extern "C" {
 /* Major number of this ABI: a different major is incompatible and is refused by ts_get_api. */
 #define TS_ABI_MAJOR 1u
 /* Minor number of this ABI: grows when functions or fields are added at the end of a struct. */
-#define TS_ABI_MINOR 1u
+#define TS_ABI_MINOR 2u
 /* Positions in one block of the KV cache. */
 #define TS_KV_BLOCK_POSITIONS 32u
 /* Most dimensions of a tensor. */
@@ -275,9 +275,10 @@ typedef struct ts_session_state {
 } ts_session_state;
 
 /*
- * How a token is chosen, in this order: repetition penalty over all tokens of the session, temperature, top-k, top-p,
- * min-p, draw. A draw takes its random number from Philox4x32-10 keyed by the seed, with the position of the token
- * to be drawn as the counter; it depends on nothing else.
+ * How a token is chosen, in this order: biases, repetition penalty over all tokens of the session, frequency and
+ * presence penalty over those from penalty_start on, temperature, top-k, top-p, min-p, draw. A draw takes its random
+ * number from Philox4x32-10 keyed by the seed, with the position of the token to be drawn as the counter; it depends on
+ * nothing else. The struct may end where an earlier minor version ended: what it lacks is off.
  */
 typedef struct ts_sampling {
   uint32_t struct_size; /* sizeof(ts_sampling). */
@@ -290,6 +291,12 @@ typedef struct ts_sampling {
   uint64_t seed;            /* Key of the random numbers. */
   uint32_t top_logprobs;    /* 0 ... 20 alternatives to report. */
   uint32_t reserved;        /* 0. */
+  float frequency_penalty; /* -2 ... 2; taken off a token's logit for each time it was seen. Since 1.2, as all below. */
+  float presence_penalty;  /* -2 ... 2; taken off once if the token was seen. */
+  uint32_t penalty_start;  /* Position of the first token that these two count, as a rule the prompt's length. */
+  uint32_t bias_count;     /* Elements of bias_tokens and bias_values. */
+  const int32_t* bias_tokens; /* [bias_count], each 0 ... vocab_size - 1. */
+  const float* bias_values;   /* [bias_count], finite; added to the logits. -1e9 keeps a token from being chosen. */
 } ts_sampling;
 
 /* Ask for the logits of the item's last token. */

@@ -206,6 +206,9 @@ int main(int count, char** arguments) {
   printf("tokens");
   for (int i = 0; i < kTokens; i++) {
     const int32_t input = token;
+    const int earlier = i % 2; /* as a caller of version 1.1, whose sampling ends earlier */
+    sampling.struct_size = earlier ? offsetof(ts_sampling, frequency_penalty) : sizeof sampling;
+    sampling.frequency_penalty = earlier ? 9.0f : 0.0f;
     ts_step_item item = {.struct_size = sizeof item,
                          .token_count = 1,
                          .session = session,

@@ -177,6 +177,12 @@ int main(void) {
   FIELD(ts_sampling, seed);
   FIELD(ts_sampling, top_logprobs);
   FIELD(ts_sampling, reserved);
+  FIELD(ts_sampling, frequency_penalty);
+  FIELD(ts_sampling, presence_penalty);
+  FIELD(ts_sampling, penalty_start);
+  FIELD(ts_sampling, bias_count);
+  FIELD(ts_sampling, bias_tokens);
+  FIELD(ts_sampling, bias_values);
   SIZE(ts_step_item);
   FIELD(ts_step_item, struct_size);
   FIELD(ts_step_item, token_count);
