@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,10 +29,12 @@ type Options struct {
 	ModelName     string
 	ContextLength int // positions
 
-	MaxTokens         int           // the largest max_tokens, at most MaxOutputTokens
+	EndTokens         []int32       // that end a text; what min_tokens keeps from being chosen
+	MaxTokens         int           // of a request that names none, if the context leaves as many
 	MaxJobs           int           // jobs in the batch
 	Queue             int           // jobs that may wait for a place in it
 	PrefillChunk      int           // most prompt tokens in a step while other jobs decode
+	StepTarget        time.Duration // about how long a step with prompt tokens may take; 0: as long as a full one takes
 	InferenceTimeout  time.Duration // from a job's arrival to its end
 	ResidencyInterval time.Duration // between residency checks
 	StepTimeout       time.Duration // of a step, after which the device counts as hung; 0: none does
@@ -55,7 +58,9 @@ type Engine struct {
 	done        chan struct{}
 	abandoned   atomic.Bool       // Drain gave the loop up
 	working     atomic.Int64      // when the loop turned to what it does now, as Unix nanoseconds; 0 while it waits
-	items       []native.StepItem // the loop's
+	items       []native.StepItem // the loop's, as the two below
+	prefixes    *prefixCache
+	pace        pace
 
 	mu       sync.Mutex
 	jobs     map[string]*Job // by id: waiting, running, and ended ones that are kept
@@ -72,6 +77,7 @@ type Engine struct {
 type Status struct {
 	Memory    native.MemoryStats
 	Model     native.ModelInfo
+	Cached    int // KV blocks that no job uses, kept for prompts that begin alike; given up when jobs need them
 	Residency Residency
 }
 
@@ -83,7 +89,7 @@ type Residency struct {
 
 // VRAMBytesUsed is what the ledger holds less the blocks of the KV pool that no job uses.
 func (s *Status) VRAMBytesUsed() uint64 {
-	return s.Memory.Total() - min(s.Memory.Total(), uint64(s.Model.KVBlocksFree)*s.Model.KVBlockBytes)
+	return s.Memory.Total() - min(s.Memory.Total(), uint64(s.Model.KVBlocksFree+s.Cached)*s.Model.KVBlockBytes)
 }
 
 // New starts an engine. The caller ends it with Close, and closes the model and the context after that.
@@ -101,6 +107,7 @@ func New(options Options) (*Engine, error) {
 	e := &Engine{
 		options: options, maxRows: info.MaxRows, blocksTotal: info.KVBlocksTotal, blockBytes: info.KVBlockBytes,
 		wakeup: make(chan struct{}, 1), done: make(chan struct{}), jobs: map[string]*Job{}, drained: make(chan struct{}),
+		prefixes: newPrefixCache(), pace: newPace(options.StepTarget, options.PrefillChunk, info.MaxRows),
 	}
 	e.status.Store(&Status{Model: info})
 	if err := e.checkResidency(); err != nil {
@@ -130,9 +137,27 @@ func (e *Engine) Draining() bool {
 
 // Submit admits a job, puts it into the queue, or refuses it with a *problem.Problem.
 func (e *Engine) Submit(request Request) (*Job, error) {
-	job, err := e.prepare(request)
+	jobs, err := e.SubmitAll([]Request{request})
+	if err != nil {
+		return nil, err
+	}
+	return jobs[0], nil
+}
+
+// SubmitAll submits jobs whose readers wait for all of them: either all are taken, or none. The channel that Since gives
+// for any of them is closed when there is more from one of them.
+func (e *Engine) SubmitAll(requests []Request) ([]*Job, error) {
+	jobs := make([]*Job, len(requests))
+	changed := newSignal()
+	var err error
+	for i, request := range requests {
+		if jobs[i], err = e.prepare(request); err != nil {
+			break
+		}
+		jobs[i].log.changed = changed
+	}
 	if err == nil {
-		err = e.place(job)
+		err = e.place(jobs)
 	}
 	if err != nil {
 		var refusal *problem.Problem
@@ -141,34 +166,42 @@ func (e *Engine) Submit(request Request) (*Job, error) {
 		return nil, err
 	}
 	e.wake()
-	return job, nil
+	return jobs, nil
 }
 
-// place makes a job run or wait.
-func (e *Engine) place(job *Job) error {
+// place makes jobs run or wait.
+func (e *Engine) place(jobs []*Job) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.draining {
 		return problem.New(problem.ShuttingDown, "the worker is shutting down; use another one")
 	}
-	if other := e.jobs[job.ID()]; other != nil && other.endedAt.IsZero() {
-		return problem.New(problem.Conflict, "a job with this job_id is running; wait for its end or choose another id")
+	for _, job := range jobs {
+		if other := e.jobs[job.ID()]; other != nil && other.endedAt.IsZero() {
+			return problem.New(problem.Conflict, "a job with this job_id is running; wait for its end or choose another id")
+		}
 	}
-	if len(e.waiting) == 0 && e.fits(job) {
-		e.admit(job)
-	} else if len(e.waiting) < e.options.Queue {
-		e.waiting = append(e.waiting, job)
-	} else {
-		p := problem.New(problem.Overloaded, "%d jobs run and %d wait, which is all the worker takes; try again later",
-			len(e.running), len(e.waiting))
+	running, waiting, reserved := len(e.running), len(e.waiting), e.reserved
+	for _, job := range jobs {
+		if len(e.waiting) == 0 && e.fits(job) {
+			e.admit(job)
+		} else {
+			e.waiting = append(e.waiting, job)
+		}
+	}
+	if len(e.waiting) > max(waiting, e.options.Queue) {
+		e.running, e.waiting, e.reserved = e.running[:running], e.waiting[:waiting], reserved
+		p := problem.New(problem.Overloaded, "%d jobs run and %d wait, which is all the worker takes; try again later", running, waiting)
 		p.RetryAfter = time.Second
 		return p
 	}
-	job.wake = e.wake
-	job.timeout = time.AfterFunc(e.options.InferenceTimeout, func() {
-		job.Cancel(problem.New(problem.InferenceTimeout, "the job did not end within %s", e.options.InferenceTimeout))
-	})
-	e.jobs[job.ID()] = job
+	for _, job := range jobs {
+		job.wake = e.wake
+		job.timeout = time.AfterFunc(e.options.InferenceTimeout, func() {
+			job.Cancel(problem.New(problem.InferenceTimeout, "the job did not end within %s", e.options.InferenceTimeout))
+		})
+		e.jobs[job.ID()] = job
+	}
 	e.options.Metrics.Jobs(len(e.running), len(e.waiting))
 	return nil
 }
@@ -266,6 +299,13 @@ func (e *Engine) live() []*Job {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append(append([]*Job(nil), e.running...), e.waiting...)
+}
+
+// liveRunning gives the jobs that run.
+func (e *Engine) liveRunning() []*Job {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.running)
 }
 
 // wake rouses the loop; it never blocks.

@@ -91,27 +91,24 @@ type eventLog struct {
 	mu      sync.Mutex
 	events  []Event
 	ended   bool
-	changed chan struct{}
+	changed *signal // the job's own, or that of all jobs that were submitted with it
 }
-
-func newEventLog() *eventLog { return &eventLog{changed: make(chan struct{})} }
 
 func (l *eventLog) add(event Event, terminal bool) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.ended { // given up by Drain
-		return
+	if !l.ended { // it has if Drain gave it up
+		l.events = append(l.events, event)
+		l.ended = terminal
 	}
-	l.events = append(l.events, event)
-	l.ended = terminal
-	close(l.changed)
-	l.changed = make(chan struct{})
+	l.mu.Unlock()
+	l.changed.tell()
 }
 
 // since returns the events from index on, whether the last of them is the terminal one, and a channel that is closed
 // when there are more.
 func (l *eventLog) since(index int) (events []Event, ended bool, changed <-chan struct{}) {
+	changed = l.changed.next()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.events[min(index, len(l.events)):len(l.events):len(l.events)], l.ended, l.changed
+	return l.events[min(index, len(l.events)):len(l.events):len(l.events)], l.ended, changed
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"math"
+	"slices"
 	"time"
 
 	"touchstone/native"
@@ -17,10 +18,13 @@ type generation struct {
 	decoder   Decoder
 	stops     stopMatcher
 	sampling  *native.Sampling
+	ends      []native.Bias // forbid the tokens that end a text
 	logits    []float32
 	chain     [sha256.Size]byte
 
-	evaluated int     // tokens of the prompt that were evaluated
+	length    int     // positions in the session
+	evaluated int     // tokens of the prompt that were evaluated, or taken over from another session
+	generated []int32 // tokens after the prompt that were evaluated
 	next      []int32 // the token to evaluate next: the last one chosen
 	tokensOut int
 	pending   *Token // not sent yet, because text is held back
@@ -31,11 +35,28 @@ type generation struct {
 	last      time.Time // when the last token was chosen
 }
 
-func newGeneration(request *Request, tokenizer Tokenizer, now time.Time) *generation {
-	return &generation{
+func newGeneration(job *Job, tokenizer Tokenizer, endTokens []int32, now time.Time) *generation {
+	request := &job.request
+	g := &generation{
 		request: request, tokenizer: tokenizer, decoder: tokenizer.NewDecoder(), stops: stopMatcher{stops: request.Stop},
-		sampling: request.sampling(), next: make([]int32, 1), began: now,
+		sampling: request.sampling(len(job.tokens)), next: make([]int32, 1), began: now,
 	}
+	if request.MinTokens > 0 {
+		g.ends = slices.Clone(request.Biases)
+		for _, token := range endTokens {
+			g.ends = append(g.ends, native.Bias{Token: token, Value: native.Forbidden})
+		}
+	}
+	return g
+}
+
+// nextSampling is how the next token is chosen.
+func (g *generation) nextSampling() *native.Sampling {
+	g.sampling.Biases = g.request.Biases
+	if g.tokensOut < g.request.MinTokens {
+		g.sampling.Biases = g.ends
+	}
+	return g.sampling
 }
 
 // decoding tells whether the prompt was evaluated.
@@ -48,7 +69,7 @@ func (g *generation) accept(item *native.StepItem, limitReason StopReason, now t
 	if g.request.LogitsHash {
 		g.chain = chainLogits(g.chain, item.Logits)
 	}
-	if g.tokenizer.IsEndOfText(item.Token) {
+	if !g.request.IgnoreEndOfText && g.tokenizer.IsEndOfText(item.Token) {
 		if g.pending != nil {
 			if stop := g.flush(g.pending); stop != "" {
 				return g.settled(), g.end(StopSequence, &stop)

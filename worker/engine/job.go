@@ -16,18 +16,19 @@ type Job struct {
 	blocks      int // KV blocks reserved for it
 	arrived     time.Time
 	log         *eventLog
-	wake        func() // rouses the engine's loop
+	scores      []TokenScore // of the prompt, the first one's excepted; written before the event of the first token
+	wake        func()       // rouses the engine's loop
 	timeout     *time.Timer
 	endedAt     time.Time // guarded by Engine.mu
 	generation  *generation
 
-	mu      sync.Mutex
-	session native.Session   // nil before the first step and after the end
-	stopped *problem.Problem // why it must end before its time
+	mu       sync.Mutex
+	sequence *sequence        // nil before the first step and after the end
+	stopped  *problem.Problem // why it must end before its time
 }
 
 func newJob(request Request, tokens []int32, limitReason StopReason, now time.Time) *Job {
-	return &Job{request: request, tokens: tokens, limitReason: limitReason, arrived: now, log: newEventLog()}
+	return &Job{request: request, tokens: tokens, limitReason: limitReason, arrived: now, log: &eventLog{changed: newSignal()}}
 }
 
 // ID is the id that the client gave.
@@ -51,8 +52,8 @@ func (j *Job) Cancel(reason *problem.Problem) {
 	j.mu.Lock()
 	if j.stopped == nil {
 		j.stopped = reason
-		if j.session != nil {
-			_ = j.session.Cancel() // fails only if the session is closed, and then the job has ended
+		if j.sequence != nil {
+			_ = j.sequence.session.Cancel() // fails only if the session is closed, and then the job has ended
 		}
 	}
 	j.mu.Unlock()
@@ -66,29 +67,28 @@ func (j *Job) stopReason() *problem.Problem {
 	return j.stopped
 }
 
-// openSession creates the job's session unless it has one.
-func (j *Job) openSession(model native.Model) error {
+// open gives the job a session, cancelled if the job was meanwhile.
+func (j *Job) open(session native.Session) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.session != nil {
-		return nil
+	j.sequence = &sequence{session: session}
+	if j.stopped != nil {
+		_ = session.Cancel() // it is open
 	}
-	session, err := model.NewSession(native.SessionOptions{MaxLength: len(j.tokens) + j.request.MaxTokens})
-	if err != nil {
-		return err
-	}
-	j.session = session
-	return nil
 }
 
-// closeSession releases the job's session and its KV blocks.
-func (j *Job) closeSession() error {
+// takeSequence takes the job's session away from it; nil if it has none.
+func (j *Job) takeSequence() *sequence {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.session == nil {
-		return nil
-	}
-	err := j.session.Close()
-	j.session = nil
-	return err
+	s := j.sequence
+	j.sequence = nil
+	return s
 }
+
+// PromptScores are the log-probabilities of the prompt's tokens but the first, if they were asked for. They are there when
+// the job has told its first token.
+func (j *Job) PromptScores() []TokenScore { return j.scores }
+
+// PromptIDs are the tokens of the prompt.
+func (j *Job) PromptIDs() []int32 { return j.tokens }

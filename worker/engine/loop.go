@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime/debug"
 	"slices"
 	"time"
@@ -14,6 +15,7 @@ import (
 // run is the loop that owns the model.
 func (e *Engine) run() {
 	defer close(e.done)
+	defer e.giveUpBlocks(math.MaxInt)
 	residency := time.NewTicker(e.options.ResidencyInterval)
 	defer residency.Stop()
 	for {
@@ -81,73 +83,83 @@ func (e *Engine) guardedStep(running []*Job) {
 	e.step(running)
 }
 
-// step evaluates one batch: the next token of every job that decodes and, in what room is left, prompts.
+// step evaluates one batch.
 func (e *Engine) step(running []*Job) {
-	items, jobs := e.items[:0], make([]*Job, 0, len(running))
-	add := func(job *Job, tokens []int32, choose bool) {
-		item := native.StepItem{Session: job.session, Tokens: tokens, Logits: job.generation.logits}
-		if choose {
-			item.Sampling = job.generation.sampling
-			if job.request.LogitsHash {
-				item.Want = native.LogitsLast
-			}
-		}
-		items, jobs = append(items, item), append(jobs, job)
-	}
-	prefilling := make([]*Job, 0, len(running))
-	for _, job := range running {
-		if job.generation == nil {
-			if err := e.begin(job); err != nil {
-				e.fail(job, problem.FromNative(err))
-				continue
-			}
-		}
-		if job.generation.decoding() {
-			add(job, job.generation.next, true)
-		} else {
-			prefilling = append(prefilling, job)
-		}
-	}
-	room := e.maxRows - len(items)
-	if len(items) > 0 {
-		room = min(room, e.options.PrefillChunk)
-	}
-	for _, job := range prefilling {
-		rest := job.tokens[job.generation.evaluated:]
-		chunk := rest[:min(len(rest), room)]
-		if len(chunk) == 0 {
-			break
-		}
-		room -= len(chunk)
-		add(job, chunk, len(chunk) == len(rest))
-	}
-	e.items = items
-	if len(items) == 0 {
+	b := e.compose(running)
+	e.items = b.items
+	if len(b.items) == 0 {
 		return
 	}
-	err := e.options.Model.Step(items)
+	e.makeRoom(b)
+	began := e.options.Now()
+	err := e.options.Model.Step(b.items)
 	now := e.options.Now()
-	for i, job := range jobs {
-		e.take(job, &items[i], err, now)
+	if b.prompt > 0 && err == nil {
+		e.pace.learn(b.prompt, now.Sub(began))
 	}
-	clear(items)
+	for i, job := range b.jobs {
+		e.take(job, &b.items[i], err, now)
+	}
+	clear(b.items)
 }
 
-// begin starts a job's session and tells its readers.
+// makeRoom gives up kept sequences until the KV blocks that a batch needs are free. There are always enough: the running
+// jobs together never reserve more than there are.
+func (e *Engine) makeRoom(b batch) {
+	needed := 0
+	for i, job := range b.jobs {
+		length := job.generation.length
+		needed += blocksFor(length+len(b.items[i].Tokens)) - blocksFor(length)
+	}
+	e.giveUpBlocks(needed)
+}
+
+// giveUpBlocks drops kept sequences until so many KV blocks are free, or none is kept.
+func (e *Engine) giveUpBlocks(needed int) {
+	for e.prefixes.kept.Len() > 0 {
+		if info, err := e.options.Model.Info(); err == nil && info.KVBlocksFree >= needed {
+			return
+		}
+		if _, err := e.prefixes.dropOldest(); err != nil {
+			e.options.Logger.Error("session not released", "event", "session_close_failed", "error", err)
+		}
+	}
+}
+
+func blocksFor(positions int) int { return (positions + kvBlockPositions - 1) / kvBlockPositions }
+
+// begin starts a job's session, with what another one has computed of its prompt already, and tells its readers.
 func (e *Engine) begin(job *Job) error {
 	now := e.options.Now()
-	if err := job.openSession(e.options.Model); err != nil {
+	session, reused, err := e.newSession(job)
+	if err != nil {
 		return err
 	}
-	job.generation = newGeneration(&job.request, e.options.Tokenizer, now)
+	job.open(session)
+	job.generation = newGeneration(job, e.options.Tokenizer, e.options.EndTokens, now)
+	job.generation.length, job.generation.evaluated = reused, reused
+	e.prefixes.extend(job.sequence, job.tokens[:reused])
 	job.log.add(Started{
 		JobID: job.ID(), CorrelationID: job.request.CorrelationID, Model: e.options.ModelName, StartedAt: now.UTC(),
 		Seed: job.Seed(), PromptTokens: len(job.tokens), Effective: job.request.Parameters,
 	}, false)
 	e.options.Metrics.Started(now.Sub(job.arrived))
-	e.options.Logger.Info("job started", "event", "job_started", "job_id", job.ID(),
-		"correlation_id", job.request.CorrelationID, "prompt_tokens", len(job.tokens), "max_tokens", job.request.MaxTokens)
+	e.options.Metrics.ReusedTokens.Add(float64(reused))
+	e.options.Logger.Info("job started", "event", "job_started", "job_id", job.ID(), "correlation_id", job.request.CorrelationID,
+		"prompt_tokens", len(job.tokens), "reused_tokens", reused, "max_tokens", job.request.MaxTokens)
 	return nil
+}
+
+// newSession makes a session for a job, which begins with what another one has of the job's prompt.
+func (e *Engine) newSession(job *Job) (native.Session, int, error) {
+	if !job.request.ScorePrompt { // which needs the logits of the whole prompt
+		if from, length := e.prefixes.find(job.tokens); from != nil {
+			session, err := from.session.Fork(length)
+			return session, length, err
+		}
+	}
+	session, err := e.options.Model.NewSession(native.SessionOptions{})
+	return session, 0, err
 }
 
 // take handles the outcome of a step for one job.
@@ -162,15 +174,19 @@ func (e *Engine) take(job *Job, item *native.StepItem, stepError error, now time
 		return
 	}
 	g.logits = item.Logits
+	g.length += len(item.Tokens)
 	if !g.decoding() {
-		g.evaluated += len(item.Tokens)
-		e.options.Metrics.PromptTokens.Add(float64(len(item.Tokens)))
+		if err := e.takePrompt(job, item); err != nil {
+			e.fail(job, problem.FromNative(err))
+			return
+		}
 		if item.Sampling == nil {
 			return
 		}
 		g.prefilled = now
 		e.options.Metrics.FirstToken(now.Sub(job.arrived), now.Sub(g.began))
 	} else {
+		g.generated = append(g.generated, item.Tokens...)
 		e.options.Metrics.NextToken(now.Sub(g.chosen))
 	}
 	g.chosen = now
@@ -184,6 +200,23 @@ func (e *Engine) take(job *Job, item *native.StepItem, stepError error, now time
 	e.finish(job, *end, string(end.StopReason))
 	e.options.Logger.Info("job ended", "event", "job_ended", "job_id", job.ID(), "correlation_id",
 		job.request.CorrelationID, "stop_reason", end.StopReason, "tokens_out", end.TokensOut)
+}
+
+// takePrompt handles tokens of a prompt that a step has evaluated.
+func (e *Engine) takePrompt(job *Job, item *native.StepItem) error {
+	g := job.generation
+	g.evaluated += len(item.Tokens)
+	e.options.Metrics.PromptTokens.Add(float64(len(item.Tokens)))
+	e.prefixes.extend(job.sequence, job.tokens[:g.evaluated])
+	if !job.request.ScorePrompt {
+		return nil
+	}
+	// A row of logits is about the token after it; the last one's is chosen yet.
+	followers := job.tokens[g.evaluated-len(item.Tokens)+1 : min(g.evaluated+1, len(job.tokens))]
+	vocab := len(item.Logits) / len(item.Tokens)
+	scores, err := e.score(item.Logits[:len(followers)*vocab], followers, job.request.Logprobs)
+	job.scores = append(job.scores, scores...)
+	return err
 }
 
 // fail ends a job with an error event.
@@ -201,7 +234,7 @@ func (e *Engine) fail(job *Job, reason *problem.Problem) {
 // finish releases what a job holds, lets waiting jobs in, and appends the terminal event last: who reads it may rely on
 // the rest having happened.
 func (e *Engine) finish(job *Job, terminal Event, outcome string) {
-	if err := job.closeSession(); err != nil {
+	if err := e.release(job, terminal); err != nil {
 		e.options.Logger.Error("session not released", "event", "session_close_failed", "job_id", job.ID(), "error", err)
 	}
 	job.timeout.Stop()
@@ -226,6 +259,19 @@ func (e *Engine) finish(job *Job, terminal Event, outcome string) {
 		e.options.Metrics.OutputTokens.Add(float64(job.generation.tokensOut))
 	}
 	job.log.add(terminal, true)
+}
+
+// release takes the session away from a job. It is kept for prompts that begin alike if the job ended well.
+func (e *Engine) release(job *Job, terminal Event) error {
+	s := job.takeSequence()
+	if s == nil {
+		return nil
+	}
+	if _, well := terminal.(End); !well {
+		return e.prefixes.drop(s)
+	}
+	e.prefixes.extend(s, slices.Concat(job.tokens, job.generation.generated))
+	return e.prefixes.keep(s)
 }
 
 // forget keeps a job that just ended and drops the ones kept too many or too long. The caller holds mu.
@@ -283,6 +329,14 @@ func (e *Engine) publishStatus() {
 		e.options.Logger.Error("memory unknown", "event", "memory_failed", "error", err)
 		return
 	}
+	// What running jobs share counts for each of them, so that Cached is rather too low than too high.
+	used := 0
+	for _, job := range e.liveRunning() {
+		if job.generation != nil {
+			used += blocksFor(job.generation.length)
+		}
+	}
+	status.Cached = max(status.Model.KVBlocksTotal-status.Model.KVBlocksFree-used, 0)
 	e.status.Store(&status)
-	e.options.Metrics.Memory(status.Memory, status.Model)
+	e.options.Metrics.Memory(status.Memory, status.Model, status.Cached)
 }

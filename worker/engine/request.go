@@ -12,7 +12,7 @@ import (
 // Limits of a request, as the HTTP interface documents them.
 const (
 	MaxPromptCharacters = 32768
-	MaxOutputTokens     = 2048
+	MaxOutputTokens     = 2048 // of a request that says nothing about them
 	MaxStopSequences    = 4
 	MaxStopTokens       = 32
 	MaxLogprobs         = 20
@@ -27,8 +27,19 @@ type Request struct {
 	Prompt        string  // names of control tokens in it stand for those tokens
 	Tokens        []int32 // the prompt as token ids; Prompt is not used if this is not nil
 	Parameters
-	LogitsHash bool
-	Keep       bool // go on when the client disconnects
+	Steering
+	LogitsHash  bool
+	ScorePrompt bool // tell the log-probabilities of the prompt's own tokens: Job.PromptScores
+	Keep        bool // go on when the client disconnects
+}
+
+// Steering is what a request may ask for besides the parameters that every job reports.
+type Steering struct {
+	FrequencyPenalty float64 // -2 to 2, taken off for each time that a token was generated
+	PresencePenalty  float64 // -2 to 2, taken off if it was
+	Biases           []native.Bias
+	MinTokens        int  // no token ends the text before so many
+	IgnoreEndOfText  bool // tokens that end a text are tokens like others
 }
 
 // Parameters say how tokens are chosen and when to stop.
@@ -49,17 +60,18 @@ func DefaultParameters() Parameters {
 	return Parameters{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Stop: []string{}}
 }
 
-// sampling is how the native library wants the parameters.
-func (p *Parameters) sampling() *native.Sampling {
+// sampling is how the native library wants the parameters, after a prompt of so many tokens.
+func (r *Request) sampling(prompt int) *native.Sampling {
 	return &native.Sampling{
-		Temperature: float32(p.Temperature), TopK: p.TopK, TopP: float32(p.TopP), MinP: float32(p.MinP),
-		RepetitionPenalty: float32(p.RepetitionPenalty), Seed: *p.Seed, TopLogprobs: p.Logprobs,
+		Temperature: float32(r.Temperature), TopK: r.TopK, TopP: float32(r.TopP), MinP: float32(r.MinP),
+		RepetitionPenalty: float32(r.RepetitionPenalty), Seed: *r.Seed, TopLogprobs: r.Logprobs,
+		FrequencyPenalty: float32(r.FrequencyPenalty), PresencePenalty: float32(r.PresencePenalty), PenaltyStart: prompt, Biases: r.Biases,
 	}
 }
 
-// randomSeed draws a seed from the operating system, below 2^53: JSON clients that keep numbers as doubles round no such
+// RandomSeed draws a seed from the operating system, below 2^53: JSON clients that keep numbers as doubles round no such
 // seed, and can send it again.
-func randomSeed() uint64 {
+func RandomSeed() uint64 {
 	var seed [8]byte
 	rand.Read(seed[:]) // never fails
 	return binary.LittleEndian.Uint64(seed[:]) >> 11
@@ -88,9 +100,10 @@ func (e *Engine) prepare(request Request) (*Job, error) {
 		return nil, contextExceeded(len(tokens), request.MaxTokens, e.options.ContextLength)
 	}
 	if request.Seed == nil {
-		seed := randomSeed()
+		seed := RandomSeed()
 		request.Seed = &seed
 	}
+	request.MinTokens = min(request.MinTokens, request.MaxTokens)
 	job := newJob(request, tokens, limitReason, e.options.Now())
 	job.blocks = (len(tokens) + request.MaxTokens + kvBlockPositions - 1) / kvBlockPositions
 	if job.blocks > e.blocksTotal {
@@ -103,9 +116,9 @@ func (e *Engine) prepare(request Request) (*Job, error) {
 }
 
 func contextExceeded(prompt, output, context int) *problem.Problem {
-	message := fmt.Sprintf("the prompt has %d tokens and max_tokens is %d: together %d, but the context holds %d",
-		prompt, output, prompt+output, context)
-	return &problem.Problem{Code: problem.InvalidRequest, Message: message, Errors: []problem.Field{{
+	message := fmt.Sprintf("This model's maximum context length is %d tokens: the prompt has %d tokens and max_tokens is %d: together %d, "+
+		"but the context holds %d", context, prompt, output, prompt+output, context)
+	return &problem.Problem{Code: problem.InvalidRequest, Detail: "context_length_exceeded", Message: message, Errors: []problem.Field{{
 		Field: "max_tokens", Constraint: fmt.Sprintf("prompt tokens + max_tokens <= %d", context),
 		Got: map[string]int{"prompt_tokens": prompt, "max_tokens": output}, Message: message,
 	}}}

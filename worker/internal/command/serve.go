@@ -27,6 +27,7 @@ import (
 // What an engine of the worker keeps and how it cuts prompts.
 const (
 	prefillChunk = 64
+	stepTarget   = 50 * time.Millisecond
 	keepEnded    = 256
 	keepFor      = 5 * time.Minute
 	cancelGrace  = 5 * time.Second // for a step to end once its jobs were cancelled
@@ -172,7 +173,7 @@ func (f *serveFlags) run(ctx context.Context, stderr io.Writer, logger *slog.Log
 	e, err := engine.New(engine.Options{
 		Context: device.context, Model: model, Tokenizer: m.tokenizer, ModelName: m.about.Name, ContextLength: m.about.ContextLength,
 		MaxTokens: f.maxTokensOut, MaxJobs: f.maxJobs, Queue: f.queue, PrefillChunk: prefillChunk,
-		InferenceTimeout: f.inferenceTimeout, ResidencyInterval: f.residencyInterval, KeepEnded: keepEnded, KeepFor: keepFor,
+		StepTarget: stepTarget, InferenceTimeout: f.inferenceTimeout, ResidencyInterval: f.residencyInterval, KeepEnded: keepEnded, KeepFor: keepFor,
 		StepTimeout: f.stepTimeout, CancelGrace: cancelGrace,
 		Logger: logger, Metrics: measurements,
 	})

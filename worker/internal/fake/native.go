@@ -4,7 +4,9 @@ package fake
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -43,6 +45,7 @@ type Device struct {
 	blocks     int
 	usedBlocks int
 	sessions   int
+	forked     []int
 	residency  error
 }
 
@@ -61,6 +64,13 @@ func (d *Device) OpenSessions() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.sessions
+}
+
+// Forked lists the lengths at which sessions were forked.
+func (d *Device) Forked() []int {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return slices.Clone(d.forked)
 }
 
 // Close does nothing.
@@ -96,7 +106,29 @@ func (d *Device) NewSession(options native.SessionOptions) (native.Session, erro
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.sessions++
-	return &session{device: d, maxLength: options.MaxLength, cancelled: make(chan struct{})}, nil
+	maxLength := options.MaxLength
+	if maxLength == 0 {
+		maxLength = ContextLength
+	}
+	return &session{device: d, maxLength: maxLength, cancelled: make(chan struct{})}, nil
+}
+
+// RunOp knows the operation score alone: every token is as likely as its distance from the first logit of its row tells.
+func (d *Device) RunOp(op native.Op) error {
+	if op.Name != "score" {
+		return &native.Error{Status: native.StatusUnsupported, Message: "no such operation"}
+	}
+	top := int(op.Outputs[1].Shape[0])
+	for row := range int(op.Inputs[1].Shape[0]) {
+		token := binary.LittleEndian.Uint32(op.Inputs[1].Data[4*row:])
+		put := func(output, i int, value uint32) { binary.LittleEndian.PutUint32(op.Outputs[output].Data[4*i:], value) }
+		put(0, row, math.Float32bits(-float32(token)))
+		for k := range top {
+			put(1, row*top+k, token+uint32(k))
+			put(2, row*top+k, math.Float32bits(-float32(token)-float32(k)))
+		}
+	}
+	return nil
 }
 
 // Step evaluates items; two steps at once are refused, as the ABI says.
@@ -157,7 +189,8 @@ type session struct {
 	maxLength int
 	history   []int32
 	chosen    int
-	blocks    int
+	blocks    int // of its own: what it shares with the session it was forked from counts there
+	shared    int
 	closed    bool
 	once      sync.Once
 	cancelled chan struct{}
@@ -167,6 +200,21 @@ type session struct {
 func (s *session) Cancel() error {
 	s.once.Do(func() { close(s.cancelled) })
 	return nil
+}
+
+// Fork starts a sequence with the first tokens of this one.
+func (s *session) Fork(length int) (native.Session, error) {
+	if length > len(s.history) || length%blockLength != 0 {
+		return nil, &native.Error{Status: native.StatusInvalidArgument, Message: fmt.Sprintf("fork at %d of %d", length, len(s.history))}
+	}
+	s.device.mu.Lock()
+	defer s.device.mu.Unlock()
+	s.device.sessions++
+	s.device.forked = append(s.device.forked, length)
+	return &session{
+		device: s.device, maxLength: s.maxLength, cancelled: make(chan struct{}),
+		history: slices.Clone(s.history[:length]), shared: length / blockLength,
+	}, nil
 }
 
 // Close releases the session's blocks.
@@ -195,13 +243,23 @@ func (s *session) evaluate(item *native.StepItem) error {
 	if len(s.history)+len(item.Tokens) > s.maxLength {
 		return &native.Error{Status: native.StatusContextLengthExceeded, Message: "the session is full"}
 	}
+	if err := s.hold((len(s.history)+len(item.Tokens)+blockLength-1)/blockLength - s.shared); err != nil {
+		return err
+	}
 	s.history = append(s.history, item.Tokens...)
-	s.hold((len(s.history) + blockLength - 1) / blockLength)
 	item.Token = -1
+	if item.Want == native.LogitsAll {
+		item.Logits = make([]float32, len(item.Tokens)*VocabSize)
+	}
 	if item.Sampling == nil {
 		return nil
 	}
 	item.Token = s.choose()
+	for _, bias := range item.Sampling.Biases {
+		if bias.Token == item.Token && bias.Value == native.Forbidden {
+			item.Token = '~'
+		}
+	}
 	item.Logprob = -0.5
 	item.Top = nil
 	for i := range item.Sampling.TopLogprobs {
@@ -213,11 +271,15 @@ func (s *session) evaluate(item *native.StepItem) error {
 	return nil
 }
 
-func (s *session) hold(blocks int) {
+func (s *session) hold(blocks int) error {
 	s.device.mu.Lock()
 	defer s.device.mu.Unlock()
+	if s.device.usedBlocks+blocks-s.blocks > s.device.blocks {
+		return &native.Error{Status: native.StatusOutOfMemory, Message: "no KV block is free"}
+	}
 	s.device.usedBlocks += blocks - s.blocks
 	s.blocks = blocks
+	return nil
 }
 
 // choose gives the next token of the text that the prompt asked for.

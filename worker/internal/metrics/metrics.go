@@ -18,6 +18,7 @@ type Metrics struct {
 
 	requests       *prometheus.CounterVec
 	PromptTokens   prometheus.Counter
+	ReusedTokens   prometheus.Counter
 	OutputTokens   prometheus.Counter
 	firstToken     prometheus.Histogram
 	interToken     prometheus.Histogram
@@ -51,6 +52,7 @@ func New(started time.Time) *Metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "worker_requests_total", Help: "Jobs by outcome: a stop reason or an error code."}, []string{"outcome"}),
 		PromptTokens:   counter("prompt_tokens_total", "Tokens of prompts that were evaluated."),
+		ReusedTokens:   counter("reused_tokens_total", "Tokens of prompts whose KV blocks were there already; with the ones evaluated, all of them."),
 		OutputTokens:   counter("output_tokens_total", "Tokens generated."),
 		firstToken:     histogram("time_to_first_token_seconds", "From the arrival of a job to its first token."),
 		interToken:     histogram("inter_token_seconds", "Between two tokens of a job."),
@@ -65,7 +67,7 @@ func New(started time.Time) *Metrics {
 	}
 	uptime := prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "worker_uptime_seconds", Help: "Time since the start."},
 		func() float64 { return time.Since(started).Seconds() })
-	m.Registry.MustRegister(m.requests, m.PromptTokens, m.OutputTokens, m.firstToken, m.interToken, m.prefill, m.queueWait,
+	m.Registry.MustRegister(m.requests, m.PromptTokens, m.ReusedTokens, m.OutputTokens, m.firstToken, m.interToken, m.prefill, m.queueWait,
 		m.jobs, m.kvBlocks, m.memory, m.memoryPeak, m.resident, m.residencyFails, uptime,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
@@ -97,15 +99,16 @@ func (m *Metrics) Jobs(running, waiting int) {
 	m.jobs.WithLabelValues("waiting").Set(float64(waiting))
 }
 
-// Memory sets the sums of the ledger and the state of the KV pool.
-func (m *Metrics) Memory(stats native.MemoryStats, info native.ModelInfo) {
+// Memory sets the sums of the ledger and the state of the KV pool, of which so many blocks are kept for later prompts.
+func (m *Metrics) Memory(stats native.MemoryStats, info native.ModelInfo, cached int) {
 	m.memory.WithLabelValues("weights").Set(float64(stats.Weights))
 	m.memory.WithLabelValues("kv").Set(float64(stats.KV))
 	m.memory.WithLabelValues("activations").Set(float64(stats.Activations))
 	m.memory.WithLabelValues("other").Set(float64(stats.Other))
 	m.memoryPeak.Set(float64(stats.Peak))
 	m.kvBlocks.WithLabelValues("free").Set(float64(info.KVBlocksFree))
-	m.kvBlocks.WithLabelValues("used").Set(float64(info.KVBlocksTotal - info.KVBlocksFree))
+	m.kvBlocks.WithLabelValues("used").Set(float64(info.KVBlocksTotal - info.KVBlocksFree - cached))
+	m.kvBlocks.WithLabelValues("cached").Set(float64(cached))
 }
 
 // Residency records a residency check.
