@@ -28,7 +28,7 @@ var boundaries = []struct {
 }{
 	{"job_id", []any{"j", strings.Repeat("j", 128)}, []any{"", strings.Repeat("j", 129), 7, nil, omitted{}, []string{"j"}}},
 	{"prompt", []any{"a"}, []any{"", strings.Repeat("a", 32769), 7, nil, omitted{}, map[string]any{}}},
-	{"max_tokens", []any{1, 2, omitted{}}, []any{0, -1, 2049, 1.5, "1", nil, true, 1e30}},
+	{"max_tokens", []any{1, 2, omitted{}}, []any{0, -1, 1<<24 + 1, 1.5, "1", nil, true, 1e30}},
 	{"temperature", []any{0, 0.0001, 2, 2.0, omitted{}}, []any{-0.0001, 2.0001, "1", nil, 1e300}},
 	{"top_p", []any{0, 0.5, 1, omitted{}}, []any{-0.0001, 1.0001, "1", nil}},
 	{"top_k", []any{0, 1, omitted{}}, []any{-1, 1 << 40, 1.5, "1", nil}},

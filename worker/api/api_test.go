@@ -40,7 +40,7 @@ type harness struct {
 
 func limits() api.Limits {
 	return api.Limits{
-		MaxTokens: engine.MaxOutputTokens, VocabSize: fake.VocabSize, StopSequences: engine.MaxStopSequences,
+		MaxTokens: engine.MaxContext, VocabSize: fake.VocabSize, StopSequences: engine.MaxStopSequences,
 		StopTokens: engine.MaxStopTokens, CountTokens: fake.Tokenizer{}.Count,
 	}
 }
@@ -65,7 +65,7 @@ func newHarness(t *testing.T, adjust ...func(*api.Options, *engine.Options)) *ha
 	}
 	engineOptions := engine.Options{
 		Context: h.device, Model: h.device, Tokenizer: fake.Tokenizer{}, ModelName: "fake", ContextLength: fake.ContextLength,
-		MaxTokens: engine.MaxOutputTokens, MaxJobs: 8, Queue: 64, PrefillChunk: 16, InferenceTimeout: time.Minute,
+		MaxTokens: engine.MaxOutputTokens, EndTokens: []int32{fake.EndOfText}, MaxJobs: 8, Queue: 64, PrefillChunk: 16, InferenceTimeout: time.Minute,
 		ResidencyInterval: time.Hour, KeepEnded: 100, KeepFor: time.Hour, Logger: h.logger, Metrics: h.metrics,
 	}
 	for _, f := range adjust {

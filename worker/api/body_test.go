@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -49,6 +50,8 @@ func TestContentCodings(t *testing.T) {
 	} {
 		response := h.do("POST", "/execute", c.body, "Content-Encoding", c.coding)
 		g.Expect(response.StatusCode).To(Equal(c.status), "%s: %.20q", c.coding, c.body)
+		_, err := io.Copy(io.Discard, response.Body)
+		g.Expect(err).NotTo(HaveOccurred())
 		if c.status == 415 {
 			g.Expect(response.Header.Get("Accept-Encoding")).To(Equal("gzip, identity"))
 		}

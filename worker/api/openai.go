@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/google/uuid"
 	"github.com/gorilla/mux"
@@ -131,23 +130,26 @@ func (s *Server) serveOpenAI(w http.ResponseWriter, r *http.Request, ready *read
 		s.refuse(w, r, p)
 		return
 	}
-	q.JobID, q.CorrelationID = prefix+uuid.NewString(), correlationID(r)
-	job, err := ready.engine.Submit(q.Request)
+	q.CorrelationID = correlationID(r)
+	id := prefix + uuid.NewString()
+	jobs, err := ready.engine.SubmitAll(q.requests(id))
 	if err != nil {
 		s.refuse(w, r, asProblem(err))
 		return
 	}
-	defer cancelWith(r, job)()
-	answer := &openAIAnswer{
-		request: q, job: job, tokenizer: ready.tokenizer, model: s.options.Model.Name, created: time.Now().Unix(),
-		decoder: ready.tokenizer.NewDecoder(),
+	for _, job := range jobs {
+		defer cancelWith(r, job)()
 	}
+	answer := newOpenAIAnswer(id, q, jobs, ready.tokenizer, s.options.Model.Name)
 	if q.stream {
 		s.serveEvents(w, r, answer.feed())
 		return
 	}
 	body, p := answer.whole(r.Context().Done())
 	if p != nil {
+		for _, job := range jobs { // an answer without one of its choices is none
+			job.Cancel(p)
+		}
 		s.refuse(w, r, p)
 		return
 	}
@@ -156,10 +158,8 @@ func (s *Server) serveOpenAI(w http.ResponseWriter, r *http.Request, ready *read
 
 // feed gives the answer in chunks, as events without a name.
 func (a *openAIAnswer) feed() feed {
-	position := 0
+	failed := false
 	return func() ([]*sse.Event, bool, <-chan struct{}) {
-		events, ended, more := a.job.Since(position)
-		position += len(events)
 		var out []*sse.Event
 		add := func(body any) {
 			data, err := json.Marshal(body)
@@ -168,53 +168,111 @@ func (a *openAIAnswer) feed() feed {
 			}
 			out = append(out, &sse.Event{Data: data})
 		}
-		for _, event := range events {
-			switch event := event.(type) {
-			case engine.Started:
-				if a.request.chat {
-					add(a.chunk(delta{Role: "assistant"}, "", nil))
+		var more <-chan struct{}
+		allEnded := true
+		for _, c := range a.choices {
+			events, ended, changed := c.job.Since(c.position)
+			c.position += len(events)
+			allEnded = allEnded && ended
+			if more == nil { // taken first, so that no change of any job is missed
+				more = changed
+			}
+			for _, event := range events {
+				if failure, isFailure := event.(engine.Failed); isFailure && !failed {
+					failed = true
+					add(openAIFailure(&problem.Problem{Code: failure.Code, Message: failure.Message}))
 				}
-			case engine.Token:
-				if event.Text != "" || a.request.logprobs {
-					add(a.chunk(delta{Content: event.Text}, "", a.logprobs([]engine.Token{event})))
+				for _, chunk := range a.chunks(c, event) {
+					add(chunk)
 				}
-			case engine.End:
-				add(a.chunk(delta{}, finishReason(event), nil))
-				if a.request.includeUsage {
-					add(a.usageChunk(event))
-				}
-				out = append(out, &sse.Event{Data: []byte("[DONE]")})
-			case engine.Failed:
-				add(openAIFailure(&problem.Problem{Code: event.Code, Message: event.Message}))
 			}
 		}
-		return out, ended, more
+		if failed {
+			for _, c := range a.choices { // an answer without one of its choices is none
+				c.job.Cancel(problem.New(problem.Cancelled, "another answer to the same request failed"))
+			}
+			return out, true, more
+		}
+		if allEnded {
+			if a.request.includeUsage {
+				add(a.usageChunk())
+			}
+			out = append(out, &sse.Event{Data: []byte("[DONE]")})
+		}
+		return out, allEnded, more
 	}
 }
 
-// whole waits for the end of the job and gives the answer in one piece.
-func (a *openAIAnswer) whole(gone <-chan struct{}) (any, *problem.Problem) {
-	for {
-		events, ended, more := a.job.Since(0)
-		if !ended {
-			select {
-			case <-more:
-			case <-gone:
-				return nil, problem.New(problem.Cancelled, "the client closed its connection")
-			}
-			continue
+// chunks gives what a stream tells of an event.
+func (a *openAIAnswer) chunks(c *choiceState, event engine.Event) []answerBody {
+	switch event := event.(type) {
+	case engine.Started:
+		if a.request.chat {
+			return []answerBody{a.chunk(c, delta{Role: "assistant"}, "", nil)}
 		}
-		if failed, ok := events[len(events)-1].(engine.Failed); ok {
-			return nil, &problem.Problem{Code: failed.Code, Message: failed.Message}
+	case engine.Token:
+		var out []answerBody
+		if event.Index == 0 && a.request.echo {
+			out = append(out, a.chunk(c, delta{Content: a.echoed(c)}, "", a.echoedLogprobs(c)))
+		}
+		if a.request.promptOnly {
+			return out
+		}
+		c.tokensOut++
+		if event.Text != "" || a.request.logprobs {
+			out = append(out, a.chunk(c, delta{Content: event.Text}, "", a.logprobs(c, []engine.Token{event})))
+		}
+		return out
+	case engine.End:
+		c.end = event
+		var out []answerBody
+		if event.TokensOut == 0 && a.request.echo {
+			out = append(out, a.chunk(c, delta{Content: a.echoed(c)}, "", a.echoedLogprobs(c)))
+		}
+		return append(out, a.chunk(c, delta{}, finishReason(event), nil))
+	}
+	return nil
+}
+
+// whole waits for the end of all jobs and gives the answer in one piece.
+func (a *openAIAnswer) whole(gone <-chan struct{}) (any, *problem.Problem) {
+	body := a.body(false)
+	for _, c := range a.choices {
+		events, p := ended(c.job, gone)
+		if p != nil {
+			return nil, p
 		}
 		var text strings.Builder
 		var tokens []engine.Token
 		for _, event := range events {
-			if token, ok := event.(engine.Token); ok {
+			if token, ok := event.(engine.Token); ok && !a.request.promptOnly {
 				text.WriteString(token.Text)
 				tokens = append(tokens, token)
 			}
 		}
-		return a.completion(text.String(), tokens, events[len(events)-1].(engine.End)), nil
+		c.end = events[len(events)-1].(engine.End)
+		c.tokensOut = len(tokens)
+		body.Choices = append(body.Choices, a.choice(c, text.String(), tokens))
+	}
+	body.Usage = a.usage()
+	return body, nil
+}
+
+// ended waits for the end of a job and gives its events.
+func ended(job *engine.Job, gone <-chan struct{}) ([]engine.Event, *problem.Problem) {
+	for {
+		events, ended, more := job.Since(0)
+		if !ended {
+			select {
+			case <-more:
+				continue
+			case <-gone:
+				return nil, problem.New(problem.Cancelled, "the client closed its connection")
+			}
+		}
+		if failed, ok := events[len(events)-1].(engine.Failed); ok {
+			return nil, &problem.Problem{Code: failed.Code, Message: failed.Message}
+		}
+		return events, nil
 	}
 }

@@ -17,7 +17,7 @@ var boundaries = map[string]struct{ accepted, refused []string }{
 	"job_id": {[]string{`"j"`, text(128), `"` + strings.Repeat("é", 128) + `"`, `"a b"`}, []string{`""`, text(129), `7`, `null`, `["a"]`, `{}`, `true`}},
 	"prompt": {[]string{`"p"`, `"\u0000"`, `"|😀"`}, []string{`""`, text(32769), `7`, `null`, `["a"]`}},
 	"max_tokens": {[]string{`1`, `200`, `2.0`, `2e1`},
-		[]string{`0`, `-1`, `2049`, `1.5`, `"1"`, `null`, `true`, `1e30`, `-1e400`, `9223372036854775808`}},
+		[]string{`0`, `-1`, `16777217`, `1.5`, `"1"`, `null`, `true`, `1e30`, `-1e400`, `9223372036854775808`}},
 	"temperature":        {[]string{`0`, `0.0`, `2`, `2.0`, `1e-300`}, []string{`-0.0001`, `2.0001`, `"1"`, `null`, `1e300`, `[]`}},
 	"top_p":              {[]string{`0`, `0.5`, `1`}, []string{`-0.0001`, `1.0001`, `"1"`, `null`}},
 	"top_k":              {[]string{`0`, `1`, `258`}, []string{`-1`, `1.5`, `"1"`, `null`, `1e20`}},

@@ -19,7 +19,8 @@ const oldestShare = 4
 type batch struct {
 	items  []native.StepItem
 	jobs   []*Job
-	prompt int // tokens of prompts in it
+	rows   int // tokens in it
+	prompt int // those of prompts
 }
 
 func (b *batch) add(job *Job, tokens []int32, choose bool) {
@@ -35,6 +36,7 @@ func (b *batch) add(job *Job, tokens []int32, choose bool) {
 		item.Want = native.LogitsAll
 	}
 	b.items, b.jobs = append(b.items, item), append(b.jobs, job)
+	b.rows += len(tokens)
 }
 
 // compose makes the batch of a step.

@@ -94,8 +94,8 @@ func (e *Engine) step(running []*Job) {
 	began := e.options.Now()
 	err := e.options.Model.Step(b.items)
 	now := e.options.Now()
-	if b.prompt > 0 && err == nil {
-		e.pace.learn(b.prompt, now.Sub(began))
+	if err == nil {
+		e.pace.learn(b.rows, b.prompt, now.Sub(began))
 	}
 	for i, job := range b.jobs {
 		e.take(job, &b.items[i], err, now)

@@ -9,6 +9,7 @@ type pace struct {
 	target      time.Duration // of a step; 0: rows is always most
 	least, most int
 	rows        int
+	fastest     time.Duration // step so far of few rows: what any step takes, as a rule to read the weights
 }
 
 // leastRows is worth a step on any device: fewer take hardly less time.
@@ -22,15 +23,20 @@ func newPace(target time.Duration, start, most int) pace {
 	return p
 }
 
-// learn takes the time of a step with so many prompt tokens. Steps that had room left tell nothing of how long a full one
-// takes, unless even they took too long.
-func (p *pace) learn(rows int, took time.Duration) {
-	if p.target == 0 || rows < p.rows && took < p.target {
+// learn takes the time of a step with so many rows, of them so many of prompts. Steps that had room left tell nothing of how
+// long a full one takes, unless even they took too long.
+func (p *pace) learn(rows, prompt int, took time.Duration) {
+	if rows <= leastRows && (p.fastest == 0 || took < p.fastest) {
+		p.fastest = took
+	}
+	// Where any step takes longer than the target, one of half as much again holds many more rows.
+	target := max(p.target, p.fastest+p.fastest/2)
+	if p.target == 0 || prompt == 0 || prompt < p.rows && took < target {
 		return
 	}
 	factor := 2.0
-	if took > p.target/2 {
-		factor = max(float64(p.target)/float64(took), 0.5)
+	if took > target/2 {
+		factor = max(float64(target)/float64(took), 0.5)
 	}
-	p.rows = max(min(int(float64(rows)*factor), p.most), p.least)
+	p.rows = max(min(int(float64(prompt)*factor), p.most), p.least)
 }

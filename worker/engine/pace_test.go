@@ -11,7 +11,7 @@ func TestPaceFollowsTheDevice(t *testing.T) {
 	g := NewWithT(t)
 	run := func(p *pace, perRow time.Duration, steps int) {
 		for range steps {
-			p.learn(p.rows, time.Duration(p.rows)*perRow)
+			p.learn(p.rows, p.rows, time.Duration(p.rows)*perRow)
 		}
 	}
 	p := newPace(20*time.Millisecond, 64, 512)
@@ -22,9 +22,15 @@ func TestPaceFollowsTheDevice(t *testing.T) {
 	run(&p, time.Microsecond, 10)
 	g.Expect(p.rows).To(Equal(512), "never more than a step holds")
 	run(&p, time.Second, 20)
-	g.Expect(p.rows).To(Equal(leastRows), "never less than is worth a step")
-	p.learn(4, time.Millisecond)
-	g.Expect(p.rows).To(Equal(leastRows), "a step with room left tells nothing")
+	g.Expect(p.rows).To(Equal(leastRows+leastRows/2), "not less than half as many again as take as long as one")
+	p.learn(4, 4, time.Millisecond)
+	g.Expect(p.rows).To(Equal(leastRows+leastRows/2), "a step with room left tells nothing")
+	slow := newPace(5*time.Millisecond, 64, 512)
+	slow.learn(1, 0, 8*time.Millisecond)
+	for range 20 {
+		slow.learn(slow.rows, slow.rows, 8*time.Millisecond+time.Duration(slow.rows)*20*time.Microsecond)
+	}
+	g.Expect(slow.rows).To(BeNumerically("~", 200, 5), "12 ms are due where the weights alone take 8")
 	fixed := newPace(0, 64, 512)
 	run(&fixed, time.Second, 3)
 	g.Expect(fixed.rows).To(Equal(512))

@@ -87,21 +87,22 @@ func TestShortPromptsDoNotWaitForLongOnes(t *testing.T) {
 	device := fake.NewDevice(100)
 	device.Permits = make(chan struct{})
 	steps := make(chan []int, 100)
+	var ticks atomic.Int64
 	device.Stepped = func(items []native.StepItem) {
+		ticks.Add(int64(10 * time.Millisecond)) // every step takes as long as it should
 		var shape []int
 		for _, tokens := range fake.TokensOf(items) {
 			shape = append(shape, len(tokens))
 		}
 		steps <- shape
 	}
-	var ticks atomic.Int64
 	e := newEngine(t, device, func(o *engine.Options) {
-		o.StepTarget = 10 * time.Millisecond
-		o.Now = func() time.Time { return time.Unix(0, ticks.Add(int64(10*time.Millisecond))) } // every step takes as long as it should
+		o.StepTarget, o.PrefillChunk = 10*time.Millisecond, 20
+		o.Now = func() time.Time { return time.Unix(0, ticks.Load()) }
 	})
 	_, err := e.Submit(request("long", strings.Repeat("x", 200), 2))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(<-steps).To(Equal([]int{16}))
+	g.Expect(<-steps).To(Equal([]int{20}))
 	var requests []engine.Request
 	for i := range 3 {
 		requests = append(requests, request(fmt.Sprint(i), strings.Repeat("y", 9-i), 1))
@@ -109,8 +110,8 @@ func TestShortPromptsDoNotWaitForLongOnes(t *testing.T) {
 	_, err = e.SubmitAll(requests)
 	g.Expect(err).NotTo(HaveOccurred())
 	device.Permits <- struct{}{}
-	g.Expect(<-steps).To(Equal([]int{4, 4, 8}), "a quarter for the oldest, then the shortest")
+	g.Expect(<-steps).To(Equal([]int{5, 7, 8}), "a quarter for the oldest, then the shortest")
 	device.Permits <- struct{}{}
-	g.Expect(<-steps).To(Equal([]int{4, 7, 5}), "one is done; the one with 5 left goes before the one with 10")
+	g.Expect(<-steps).To(Equal([]int{8, 10, 2}), "one is done; what the others leave is the oldest's")
 	close(device.Permits)
 }

@@ -12,6 +12,7 @@ import (
 // Limits of a request, as the HTTP interface documents them.
 const (
 	MaxPromptCharacters = 32768
+	MaxContext          = 1 << 24
 	MaxOutputTokens     = 2048 // of a request that says nothing about them
 	MaxStopSequences    = 4
 	MaxStopTokens       = 32

@@ -27,7 +27,7 @@ import (
 // What an engine of the worker keeps and how it cuts prompts.
 const (
 	prefillChunk = 64
-	stepTarget   = 50 * time.Millisecond
+	stepTarget   = 5 * time.Millisecond
 	keepEnded    = 256
 	keepFor      = 5 * time.Minute
 	cancelGrace  = 5 * time.Second // for a step to end once its jobs were cancelled
@@ -70,14 +70,13 @@ func newServe() *cobra.Command {
 	checked(flags, &f.model, "model", "PATH", "", "GGUF file (default: "+defaultModel+")", path)
 	checked(flags, &f.aliases, "alias", "NAME,...", "", "names of the model instead of the file's own; the first stands in answers", names)
 	flags.BoolVar(&f.strictModel, "strict-model", false, "refuse requests for a model of another name (default: any name means this model)")
-	checked(flags, &f.context, "context", "N", "0", "most tokens of a prompt with its answer (0: what the model is made for)", integer(0, 1<<24))
+	checked(flags, &f.context, "context", "N", "0", "most tokens of a prompt with its answer (0: what the model is made for)", integer(0, engine.MaxContext))
 	f.deviceFlags.define(flags)
 	checked(flags, &f.host, "host", "ADDR", "127.0.0.1", "address to listen on", host)
 	checked(flags, &f.port, "port", "N", "8080", "port to listen on; 0 takes a free one and logs it", integer(0, 65535))
 	checked(flags, &f.workerID, "worker-id", "UUID", "", "id of this worker (default: a new one)", workerID)
 	checked(flags, &f.callbackURL, "callback-url", "URL", "", "where to POST that the worker is ready", callbackURL)
-	checked(flags, &f.maxTokensOut, "max-tokens-out", "N", strconv.Itoa(engine.MaxOutputTokens), "largest max_tokens of a request",
-		integer(1, engine.MaxOutputTokens))
+	checked(flags, &f.maxTokensOut, "max-tokens-out", "N", "0", "largest max_tokens of a request (0: what the context leaves)", integer(0, engine.MaxContext))
 	checked(flags, &f.inferenceTimeout, "inference-timeout", "DURATION", "300s", "from the arrival of a job to its end",
 		duration(time.Millisecond, 24*time.Hour))
 	checked(flags, &f.kvCacheBytes, "kv-cache-bytes", "N", "0", "size of the KV cache (0: full contexts for all jobs, at most 1 GiB or one context)",
@@ -111,6 +110,9 @@ func (f *serveFlags) serve(ctx context.Context, stderr io.Writer) error {
 		m.about.Name, m.about.Aliases = f.aliases[0], f.aliases[1:]
 	}
 	f.origins.Host = f.host
+	if f.maxTokensOut == 0 {
+		f.maxTokensOut = engine.MaxContext
+	}
 	device, err := f.open()
 	if err != nil {
 		return err
@@ -172,7 +174,7 @@ func (f *serveFlags) run(ctx context.Context, stderr io.Writer, logger *slog.Log
 	}()
 	e, err := engine.New(engine.Options{
 		Context: device.context, Model: model, Tokenizer: m.tokenizer, ModelName: m.about.Name, ContextLength: m.about.ContextLength,
-		MaxTokens: f.maxTokensOut, MaxJobs: f.maxJobs, Queue: f.queue, PrefillChunk: prefillChunk,
+		MaxTokens: min(f.maxTokensOut, engine.MaxOutputTokens), EndTokens: endTokens(m), MaxJobs: f.maxJobs, Queue: f.queue, PrefillChunk: prefillChunk,
 		StepTarget: stepTarget, InferenceTimeout: f.inferenceTimeout, ResidencyInterval: f.residencyInterval, KeepEnded: keepEnded, KeepFor: keepFor,
 		StepTimeout: f.stepTimeout, CancelGrace: cancelGrace,
 		Logger: logger, Metrics: measurements,
@@ -190,6 +192,17 @@ func (f *serveFlags) run(ctx context.Context, stderr io.Writer, logger *slog.Log
 	drain, cancel := context.WithTimeout(hurried(ctx), f.drainTimeout)
 	defer cancel()
 	return e.Drain(drain)
+}
+
+// endTokens lists the tokens that end a text.
+func endTokens(m *modelFile) []int32 {
+	var ends []int32
+	for id := range int32(m.about.VocabSize) {
+		if m.tokenizer.IsEndOfText(id) {
+			ends = append(ends, id)
+		}
+	}
+	return ends
 }
 
 // startHTTP serves until the function it returns is called, which lets answers under way end. A server that fails by
