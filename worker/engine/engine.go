@@ -156,6 +156,11 @@ func (e *Engine) SubmitAll(requests []Request) ([]*Job, error) {
 		}
 		jobs[i].log.changed = changed
 	}
+	if most := e.options.MaxJobs + e.options.Queue; err == nil && len(jobs) > most {
+		message := fmt.Sprintf("%d answers at once are more than the %d jobs that this worker takes", len(jobs), most)
+		err = &problem.Problem{Code: problem.InvalidRequest, Message: message, Errors: []problem.Field{{
+			Field: "n", Constraint: fmt.Sprintf("at most %d answers", most), Got: len(jobs), Message: message}}}
+	}
 	if err == nil {
 		err = e.place(jobs)
 	}
@@ -189,7 +194,8 @@ func (e *Engine) place(jobs []*Job) error {
 			e.waiting = append(e.waiting, job)
 		}
 	}
-	if len(e.waiting) > max(waiting, e.options.Queue) {
+	idle := running+waiting == 0 // then even jobs whose KV blocks do not fit together are taken, one after another
+	if len(e.waiting) > max(waiting, e.options.Queue) && !idle {
 		e.running, e.waiting, e.reserved = e.running[:running], e.waiting[:waiting], reserved
 		p := problem.New(problem.Overloaded, "%d jobs run and %d wait, which is all the worker takes; try again later", running, waiting)
 		p.RetryAfter = time.Second

@@ -225,6 +225,31 @@ func TestQueueIsBoundedAndInOrder(t *testing.T) {
 	g.Expect(text(t, wait(t, jobs[2]))).To(Equal("2"))
 }
 
+func TestJobsThatBelongTogetherAreTakenTogether(t *testing.T) {
+	g := NewWithT(t)
+	device := fake.NewDevice(3) // room for one of them at a time
+	device.Permits = make(chan struct{})
+	e := newEngine(t, device, func(o *engine.Options) { o.MaxJobs, o.Queue = 2, 2 })
+	group := func(name string, n int) (requests []engine.Request) {
+		for i := range n {
+			requests = append(requests, request(fmt.Sprint(name, i), "x|ok", 60))
+		}
+		return requests
+	}
+	_, err := e.SubmitAll(group("many", 5))
+	g.Expect(codeOf(err)).To(Equal(problem.InvalidRequest), "more than ever fit")
+	jobs, err := e.SubmitAll(group("a", 4))
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = e.SubmitAll(group("b", 1))
+	g.Expect(codeOf(err)).To(Equal(problem.Overloaded))
+	running, waiting := e.Counts()
+	g.Expect([]int{running, waiting}).To(Equal([]int{1, 3}), "nothing of what was refused is left")
+	close(device.Permits)
+	for _, job := range jobs {
+		g.Expect(text(t, wait(t, job))).To(Equal("ok"))
+	}
+}
+
 func TestAJobWaitsForKVBlocks(t *testing.T) {
 	g := NewWithT(t)
 	device := fake.NewDevice(3)
