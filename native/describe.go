@@ -43,7 +43,8 @@ var architectures = map[string]architecture{
 	"llama": {NormRMS, PositionRopeInterleaved, ActivationSwiGLU, "attention.layer_norm_rms_epsilon", nil},
 	"phi3":  {NormRMS, PositionRopeNeox, ActivationSwiGLU, "attention.layer_norm_rms_epsilon", nil},
 	"gpt2": {NormLayer, PositionLearned, ActivationGELU, "attention.layer_norm_epsilon",
-		[]string{"attn_norm.bias", "attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias", "ffn_norm.bias", "ffn_up.bias", "ffn_down.bias"}},
+		[]string{"attn_norm.bias", "attn_q.bias", "attn_k.bias", "attn_v.bias", "attn_output.bias", "ffn_norm.bias",
+			"ffn_up.bias", "ffn_down.bias"}},
 }
 
 // reader takes a description out of a file; the first failure stays in err.
@@ -169,7 +170,8 @@ func (r *reader) contextLength(wanted int) int {
 		if err != nil {
 			r.fail("%v", err)
 		} else if window > 0 && window < uint64(length) {
-			r.fail("%s is %d: sliding windows are not supported; limit the context to that length (--context)", r.key("attention.sliding_window"), window)
+			r.fail("%s is %d: sliding windows are not supported; limit the context to that length (--context)",
+				r.key("attention.sliding_window"), window)
 		}
 	}
 	return length

@@ -131,7 +131,8 @@ func TestScoresAreThoseOfSteps(t *testing.T) {
 			check(t, items[0].Err)
 			word := func(output, k int) uint32 { return binary.LittleEndian.Uint32(outputs[output].Data[4*k:]) }
 			if items[0].Token != target || math.Float32bits(items[0].Logprob) != word(0, i) {
-				t.Fatalf("position %d, token %d: %v, the step says %d: %v", i, target, math.Float32frombits(word(0, i)), items[0].Token, items[0].Logprob)
+				t.Fatalf("position %d, token %d: %v, the step says %d: %v", i, target, math.Float32frombits(word(0, i)),
+					items[0].Token, items[0].Logprob)
 			}
 			for k, likely := range items[0].Top {
 				if uint32(likely.Token) != word(1, i*top+k) || math.Float32bits(likely.Logprob) != word(2, i*top+k) {
