@@ -41,30 +41,32 @@ func registerForward(subject func() *target.Target) {
 				})
 			})
 		}
-		It("gives minus infinity no share of a softmax, and no numbers where there is no distribution", SpecTimeout(specTimeout), func(SpecContext) {
-			low, high, nan := float32(math.Inf(-1)), float32(math.Inf(1)), float32(math.NaN())
-			e := float32(math.E)
-			for _, c := range []struct{ x, want []float32 }{
-				{[]float32{low, 0, 1}, []float32{0, 1 / (1 + e), e / (1 + e)}},
-				{[]float32{-3e38, low, 3e38}, []float32{0, 0, 1}},
-				{[]float32{low, low, low}, []float32{nan, nan, nan}},
-				{[]float32{high, 0, low}, []float32{nan, nan, nan}},
-				{[]float32{0, nan, 1}, []float32{nan, nan, nan}},
-			} {
-				onEachBackend(subject, func(context native.Context, backend library.Backend) {
-					got := runOp(context, native.Op{
-						Name: "softmax", Inputs: []native.Tensor{floatTensor(c.x, 3, 1)}, Outputs: []native.Tensor{floatOutput(3, 1)},
-					}, 3)
-					for i, want := range c.want {
-						if !math.IsNaN(float64(want)) {
-							Expect(got[i]).To(BeNumerically("~", want, 1e-6), "softmax of %v on %s: %v", c.x, backend.Name, got)
-						} else {
-							Expect(math.IsNaN(float64(got[i]))).To(BeTrue(), "softmax of %v on %s: %v", c.x, backend.Name, got)
+		Describe("infinities of softmax", requirement.Claim("kernel.softmax"), func() {
+			It("gives minus infinity no share of a softmax, and no numbers where there is no distribution", SpecTimeout(specTimeout), func(SpecContext) {
+				low, high, nan := float32(math.Inf(-1)), float32(math.Inf(1)), float32(math.NaN())
+				e := float32(math.E)
+				for _, c := range []struct{ x, want []float32 }{
+					{[]float32{low, 0, 1}, []float32{0, 1 / (1 + e), e / (1 + e)}},
+					{[]float32{-3e38, low, 3e38}, []float32{0, 0, 1}},
+					{[]float32{low, low, low}, []float32{nan, nan, nan}},
+					{[]float32{high, 0, low}, []float32{nan, nan, nan}},
+					{[]float32{0, nan, 1}, []float32{nan, nan, nan}},
+				} {
+					onEachBackend(subject, func(context native.Context, backend library.Backend) {
+						got := runOp(context, native.Op{
+							Name: "softmax", Inputs: []native.Tensor{floatTensor(c.x, 3, 1)}, Outputs: []native.Tensor{floatOutput(3, 1)},
+						}, 3)
+						for i, want := range c.want {
+							if !math.IsNaN(float64(want)) {
+								Expect(got[i]).To(BeNumerically("~", want, 1e-6), "softmax of %v on %s: %v", c.x, backend.Name, got)
+							} else {
+								Expect(math.IsNaN(float64(got[i]))).To(BeTrue(), "softmax of %v on %s: %v", c.x, backend.Name, got)
+							}
 						}
-					}
-				})
-			}
-			evidence.Observe("infinities in a softmax have one meaning", true, "")
+					})
+				}
+				evidence.Observe("infinities in a softmax have one meaning", true, "")
+			})
 		})
 	})
 }
