@@ -66,20 +66,25 @@ func (l linearCase) check() check {
 		row := x[m*l.k:][:l.k]
 		for n := range l.n {
 			stored := weight[n*l.f.rowBytes(l.k):][:l.f.rowBytes(l.k)]
-			var want, bound float64
-			if l.f.quantised() {
-				want, bound = l.f.quantisedDot(stored, row)
-			} else {
-				want, bound = plainDot(l.f.values(stored), row)
-			}
-			if l.bias {
-				want += float64(bias[n])
-				bound += u * (math.Abs(want) + math.Abs(float64(bias[n])))
-			}
-			c.want, c.bound = append(c.want, want), append(c.bound, bound*slack+underflow)
+			want, bound := l.f.dot(stored, row, bias, n)
+			c.want, c.bound = append(c.want, want), append(c.bound, bound)
 		}
 	}
 	return c
+}
+
+// dot is one output with its bound: the product of a stored row and activations, and the bias if there is one.
+func (f format) dot(stored []byte, x, bias []float32, n int) (want, bound float64) {
+	if f.quantised() {
+		want, bound = f.quantisedDot(stored, x)
+	} else {
+		want, bound = plainDot(f.values(stored), x)
+	}
+	if bias != nil {
+		want += float64(bias[n])
+		bound += u * (math.Abs(want) + math.Abs(float64(bias[n])))
+	}
+	return want, bound*slack + underflow
 }
 
 // plainDot: a chain of fused operations over at most 128 terms, then the sum of the chains. A term passes through at most
