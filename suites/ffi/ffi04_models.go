@@ -1,0 +1,77 @@
+package ffi
+
+import (
+	"fmt"
+	"os"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+
+	"touchstone/native"
+	"touchstone/reports/evidence"
+	"touchstone/reports/requirement"
+	"touchstone/suites/expectation"
+	"touchstone/suites/internal/shadow"
+	"touchstone/suites/internal/tiny"
+	"touchstone/suites/target"
+)
+
+const (
+	modelsDrawn, slowModelsDrawn = 24, 3
+	modelKind                    = "model"
+)
+
+// registerModels adds what FFI-04 says of models that nobody has seen: every field of a description and every tensor counts.
+func registerModels(subject func() *target.Target) {
+	Describe("models", requirement.ID("FFI-04"), func() {
+		It("compute as the reference library does, whatever their shape", SpecTimeout(specTimeout), func(SpecContext) {
+			subject().Require(target.Native)
+			backend, err := subject().Main()
+			Expect(err).NotTo(HaveOccurred())
+			seed, from, count := drawnModels(backend)
+			for index := from; index < from+count; index++ {
+				r := expectation.Random(seed, index)
+				shape := shadow.AnyShape(r)
+				context := tiny.OpenContext(subject(), tiny.Options{Backend: &backend})
+				pair, err := shadow.Load(context, shape.Describe(seed+uint64(index)))
+				again := fmt.Sprintf("on %s, %+v; rerun with GATE_CASE='%s'", backend.Name, shape, expectation.Name(modelKind, seed, index))
+				Expect(err).NotTo(HaveOccurred(), again)
+				for range 1 + r.IntN(3) {
+					session, err := pair.Open()
+					Expect(err).NotTo(HaveOccurred(), again)
+					prompt := make([]int32, 1+r.IntN(shape.Context-8))
+					for i := range prompt {
+						prompt[i] = int32(r.IntN(shape.Vocab))
+					}
+					prompt[0] = int32(shape.Vocab - 1) // the last row of the table
+					ask := shadow.Ask{Session: session, Tokens: prompt, Want: native.LogitsAll, Sampling: expectation.Sampling(r, shape.Vocab)}
+					for range 6 {
+						Expect(pair.Step([]shadow.Ask{ask})).To(Succeed(), again)
+						ask.Tokens, ask.Sampling = []int32{session.Next}, expectation.Sampling(r, shape.Vocab)
+					}
+				}
+				Expect(pair.Close()).To(Succeed(), again)
+				Expect(context.Close()).To(Succeed(), again)
+			}
+			evidence.Observe(fmt.Sprintf("models computed as the reference does on %s, run seed %d", backend.Name, seed), count, "")
+		})
+	})
+}
+
+// drawnModels says which models to draw: the one that GATE_CASE names, or the run's.
+func drawnModels(backend target.Backend) (seed uint64, from, count int) {
+	GinkgoHelper()
+	if name := os.Getenv("GATE_CASE"); name != "" {
+		seed, index, ours := expectation.ParseName(modelKind, name)
+		if !ours {
+			Skip("GATE_CASE names a case of another spec")
+		}
+		return seed, index, 1
+	}
+	seed, err := expectation.RunSeed()
+	Expect(err).NotTo(HaveOccurred())
+	if backend.Slow {
+		return seed, 0, slowModelsDrawn
+	}
+	return seed, 0, modelsDrawn
+}
