@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"touchstone/fixtures/saboteurs"
 	"touchstone/suites/target"
 	"touchstone/suites/toolchain"
 )
