@@ -36,6 +36,17 @@ func (r *Reference) Cases(seed uint64, n int, offer Offer) ([]Case, error) {
 	return out, nil
 }
 
+// Groups divides the cases of a run into those that are sent together.
+func Groups(cases []Case) [][]Case {
+	var out [][]Case
+	for len(cases) > 0 {
+		size := min(max(1, cases[0].Company), len(cases))
+		out = append(out, cases[:size])
+		cases = cases[size:]
+	}
+	return out
+}
+
 // Case draws one case. The same seed, index and offer give the same case, its company aside.
 func (r *Reference) Case(seed uint64, index int, offer Offer) (Case, error) {
 	source := Random(seed, index)

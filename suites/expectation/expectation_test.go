@@ -138,6 +138,22 @@ func TestCasesReachEveryField(t *testing.T) {
 	}
 }
 
+func TestGroupsAreWhatTheirCasesSay(t *testing.T) {
+	all := drawn(t)
+	together := 0
+	for _, group := range Groups(all) {
+		for _, c := range group {
+			if c.Company != len(group) {
+				t.Errorf("%s is in a group of %d, but its company is %d", c.Name(), len(group), c.Company)
+			}
+			together++
+		}
+	}
+	if together != len(all) {
+		t.Errorf("%d of %d cases are in a group", together, len(all))
+	}
+}
+
 func TestFormsOfAPrompt(t *testing.T) {
 	offer := Everything()
 	offer.Text, offer.Tokens, offer.Chat = false, true, true

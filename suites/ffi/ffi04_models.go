@@ -34,11 +34,11 @@ func registerModels(subject func() *target.Target) {
 				shape := shadow.AnyShape(r)
 				context := tiny.OpenContext(subject(), tiny.Options{Backend: &backend})
 				pair, err := shadow.Load(context, shape.Describe(seed+uint64(index)))
-				again := fmt.Sprintf("on %s, %+v; rerun with GATE_CASE='%s'", backend.Name, shape, expectation.Name(modelKind, seed, index))
-				Expect(err).NotTo(HaveOccurred(), again)
+				name := expectation.Name(modelKind, seed, index)
+				Expect(err).NotTo(HaveOccurred(), "%s: %+v", name, shape)
 				for range 1 + r.IntN(3) {
 					session, err := pair.Open()
-					Expect(err).NotTo(HaveOccurred(), again)
+					Expect(err).NotTo(HaveOccurred(), name)
 					prompt := make([]int32, 1+r.IntN(shape.Context-8))
 					for i := range prompt {
 						prompt[i] = int32(r.IntN(shape.Vocab))
@@ -46,12 +46,12 @@ func registerModels(subject func() *target.Target) {
 					prompt[0] = int32(shape.Vocab - 1) // the last row of the table
 					ask := shadow.Ask{Session: session, Tokens: prompt, Want: native.LogitsAll, Sampling: expectation.Sampling(r, shape.Vocab)}
 					for range 6 {
-						Expect(pair.Step([]shadow.Ask{ask})).To(Succeed(), again)
+						shadow.Agree(pair.Step([]shadow.Ask{ask}), fmt.Sprintf("%s, a model of the shape %+v", backend.Name, shape), name)
 						ask.Tokens, ask.Sampling = []int32{session.Next}, expectation.Sampling(r, shape.Vocab)
 					}
 				}
-				Expect(pair.Close()).To(Succeed(), again)
-				Expect(context.Close()).To(Succeed(), again)
+				Expect(pair.Close()).To(Succeed(), name)
+				Expect(context.Close()).To(Succeed(), name)
 			}
 			evidence.Observe(fmt.Sprintf("models computed as the reference does on %s, run seed %d", backend.Name, seed), count, "")
 		})

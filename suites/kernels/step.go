@@ -106,7 +106,7 @@ func stepsOnEachBackend(subject func() *target.Target, kind string, shape shadow
 				change(r, s)
 				asks = append(asks, shadow.Ask{Session: sessions[i], Tokens: nextTokens(r, sessions[i], shape), Want: native.LogitsWanted(r.IntN(2)), Sampling: s})
 			}
-			Expect(pair.Step(asks)).To(Succeed(), "on %s; rerun with GATE_CASE='%s'", backend.Name, expectation.Name(kind, seed, index))
+			shadow.Agree(pair.Step(asks), backend.Name, expectation.Name(kind, seed, index))
 			sampled += len(asks)
 		}
 		Expect(pair.Close()).To(Succeed())
@@ -175,7 +175,7 @@ func expectFarDraws(subject func() *target.Target) {
 			for range 24 {
 				s := &native.Sampling{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Seed: expectation.Sampling(r, shape.Vocab).Seed}
 				ask := shadow.Ask{Session: session, Tokens: nextTokens(r, session, shape), Sampling: s}
-				Expect(pair.Step([]shadow.Ask{ask})).To(Succeed(), "on %s; rerun with GATE_CASE='%s'", backend.Name, expectation.Name(kind, seed, index))
+				shadow.Agree(pair.Step([]shadow.Ask{ask}), backend.Name, expectation.Name(kind, seed, index))
 				sampled++
 			}
 		}
@@ -206,7 +206,7 @@ func expectLargeVocabulary(subject func() *target.Target) {
 				hot(r, s)
 				asks = append(asks, shadow.Ask{Session: session, Tokens: nextTokens(r, session, shape), Want: native.LogitsLast, Sampling: s})
 			}
-			Expect(pair.Step(asks)).To(Succeed(), "on %s; rerun with GATE_CASE='%s'", backend.Name, expectation.Name(kind, seed, index))
+			shadow.Agree(pair.Step(asks), backend.Name, expectation.Name(kind, seed, index))
 		}
 		Expect(pair.Close()).To(Succeed())
 		evidence.Observe(fmt.Sprintf("tokens sampled from %d on %s, run seed %d", shape.Vocab, backend.Name, seed), steps*len(sessions), "")

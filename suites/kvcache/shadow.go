@@ -88,7 +88,7 @@ func expectFar(subject *target.Target) {
 		GinkgoHelper()
 		steps++
 		ask := shadow.Ask{Session: session, Tokens: tokens, Want: want, Sampling: s}
-		Expect(pair.Step([]shadow.Ask{ask})).To(Succeed(), "on %s; rerun with GATE_CASE='%s'", backend.Name, expectation.Name(kind, seed, index))
+		shadow.Agree(pair.Step([]shadow.Ask{ask}), backend.Name, expectation.Name(kind, seed, index))
 	}
 	stops := []int{500, 1015, 2040, 4085}
 	if backend.Slow {
@@ -155,7 +155,7 @@ func expectRandomUse(subject *target.Target) {
 			if len(asks) == 0 {
 				continue // all that were chosen are full
 			}
-			Expect(pair.Step(asks)).To(Succeed(), "on %s; rerun with GATE_CASE='%s'", backend.Name, expectation.Name(kind, seed, index))
+			shadow.Agree(pair.Step(asks), backend.Name, expectation.Name(kind, seed, index))
 			done["step"]++
 		}
 	}
