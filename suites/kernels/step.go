@@ -19,28 +19,35 @@ import (
 // library go through the same random requests of the run's seed, side by side.
 
 const (
-	// stepDraws is how many tokens a spec samples on a backend; slow ones fewer.
-	stepDraws, slowStepDraws = 480, 48
-	mostItems                = 9
+	// stepDraws is how many tokens a spec samples on a backend, seedDraws where only seeds differ; slow ones fewer by slowdown.
+	stepDraws, seedDraws = 480, 160
+	slowdown             = 10
+	mostItems            = 9
 )
+
+// edgeSeeds are where a seed that is kept in a smaller or signed number, or as a float, becomes another one.
+var edgeSeeds = []uint64{0, 1, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1<<53 + 1, 1<<63 - 1, 1 << 63, ^uint64(0)}
 
 func registerSteps(subject func() *target.Target) {
 	Describe("temperature in a step", requirement.ID("KRN-03"), func() {
 		It("draws every token at the temperature asked for", SpecTimeout(specTimeout), func(SpecContext) {
-			stepsOnEachBackend(subject, "step-temperature", shadow.Small(), func(r *rand.Rand, s *native.Sampling) {
+			stepsOnEachBackend(subject, "step-temperature", stepDraws, func(r *rand.Rand, s *native.Sampling) {
 				*s = native.Sampling{Temperature: s.Temperature, TopP: 1, RepetitionPenalty: 1, Seed: s.Seed, TopLogprobs: s.TopLogprobs}
 			})
 		})
 	})
 	Describe("sampling in a step", requirement.ID("KRN-04"), func() {
 		It("draws as asked under random settings", SpecTimeout(specTimeout), func(SpecContext) {
-			stepsOnEachBackend(subject, "step-sampling", shadow.Small(), func(r *rand.Rand, s *native.Sampling) { hot(r, s) })
+			stepsOnEachBackend(subject, "step-sampling", stepDraws, hot)
 		})
 		It("draws as asked from a vocabulary of 131,072 tokens", SpecTimeout(specTimeout), func(SpecContext) {
 			expectLargeVocabulary(subject)
 		})
 	})
 	Describe("random numbers in a step", requirement.ID("KRN-05"), func() {
+		It("keys them by the seed of their own session in every batch", SpecTimeout(specTimeout), func(SpecContext) {
+			stepsOnEachBackend(subject, "step-seeds", seedDraws, func(r *rand.Rand, s *native.Sampling) { *s = *seeded(r) })
+		})
 		It("keys them by all 64 bits of the seed and by the position, far into a context", SpecTimeout(specTimeout), func(SpecContext) {
 			expectFarDraws(subject)
 		})
@@ -85,15 +92,25 @@ func hot(r *rand.Rand, s *native.Sampling) {
 	}
 }
 
+// seeded samples from everything at temperature 1, with any seed; one of the edges as often as not.
+func seeded(r *rand.Rand) *native.Sampling {
+	s := &native.Sampling{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Seed: r.Uint64()}
+	if r.IntN(2) == 0 {
+		s.Seed = edgeSeeds[r.IntN(len(edgeSeeds))]
+	}
+	return s
+}
+
 // stepsOnEachBackend lets sessions of one model sample tokens in batches, each with settings that change alters after they were
 // drawn, and compares every step with the reference's.
-func stepsOnEachBackend(subject func() *target.Target, kind string, shape shadow.Shape, change func(*rand.Rand, *native.Sampling)) {
+func stepsOnEachBackend(subject func() *target.Target, kind string, count int, change func(*rand.Rand, *native.Sampling)) {
 	GinkgoHelper()
 	seed, index := drawnCase(kind)
+	shape := shadow.Small()
 	onEachBackend(subject, func(context native.Context, backend target.Backend) {
-		draws := stepDraws
+		draws := count
 		if backend.Slow {
-			draws = slowStepDraws
+			draws /= slowdown
 		}
 		r := expectation.Random(seed, index)
 		pair := loadPair(context, shape, seed)
@@ -173,8 +190,7 @@ func expectFarDraws(subject func() *target.Target) {
 				Expect(pair.Step([]shadow.Ask{{Session: session, Tokens: randomTokens(r, chunk, shape.Vocab)}})).To(Succeed())
 			}
 			for range 24 {
-				s := &native.Sampling{Temperature: 1, TopP: 1, RepetitionPenalty: 1, Seed: expectation.Sampling(r, shape.Vocab).Seed}
-				ask := shadow.Ask{Session: session, Tokens: nextTokens(r, session, shape), Sampling: s}
+				ask := shadow.Ask{Session: session, Tokens: nextTokens(r, session, shape), Sampling: seeded(r)}
 				shadow.Agree(pair.Step([]shadow.Ask{ask}), backend.Name, expectation.Name(kind, seed, index))
 				sampled++
 			}
