@@ -129,5 +129,6 @@ func (r *Reference) alternatives(q Request, chosen trace, i int) []Alternative {
 
 // String tells a case in a line.
 func (c Case) String() string {
-	return fmt.Sprintf("%s: %d + %d tokens, temperature %v, stops %s", c.Name(), len(c.IDs), c.MaxTokens, c.Temperature, strings.Join(c.Stop, "|"))
+	return fmt.Sprintf("%s: %d + %d tokens, temperature %v, stops %s", c.Name(), len(c.IDs), c.MaxTokens, c.Temperature,
+		strings.Join(c.Stop, "|"))
 }

@@ -82,7 +82,8 @@ type Outcome struct {
 func (d Draws) Test() ([]Outcome, error) {
 	for _, draw := range d {
 		if draw.Impossible != "" {
-			return nil, fmt.Errorf("token %d at position %d could not be drawn: %s\ncase GATE_CASE='%s'", draw.Token, draw.Position, draw.Impossible, draw.Case)
+			return nil, fmt.Errorf("token %d at position %d could not be drawn: %s\ncase GATE_CASE='%s'", draw.Token, draw.Position,
+				draw.Impossible, draw.Case)
 		}
 	}
 	values := map[string][]float64{}
@@ -101,8 +102,8 @@ func (d Draws) Test() ([]Outcome, error) {
 		o := distance(values[group])
 		o.Group, o.Bound = group, bounds[group]/float64(o.Draws)
 		if out = append(out, o); o.Distance > o.Limit+o.Bound {
-			return out, fmt.Errorf("%d sampled tokens (%s) do not follow the reference's distribution: the distance is %.4f at %.3f, the limit %.4f (false-alarm rate %g) + %.4f (bound on logits)",
-				o.Draws, group, o.Distance, o.At, o.Limit, FalseAlarm, o.Bound)
+			return out, fmt.Errorf("%d sampled tokens (%s) do not follow the reference's distribution: the distance is %.4f at %.3f, "+
+				"the limit %.4f (false-alarm rate %g) + %.4f (bound on logits)", o.Draws, group, o.Distance, o.At, o.Limit, FalseAlarm, o.Bound)
 		}
 	}
 	return out, nil
@@ -127,7 +128,8 @@ type distribution struct {
 }
 
 func newDistribution(s sampling.Settings, logits []float32, history []int32) distribution {
-	return distribution{order: sampling.Order(sampling.Scaled(s, logits, history)), probabilities: sampling.Distribution(s, logits, history).Probabilities}
+	return distribution{order: sampling.Order(sampling.Scaled(s, logits, history)),
+		probabilities: sampling.Distribution(s, logits, history).Probabilities}
 }
 
 // part is where a token lies in the unit interval.

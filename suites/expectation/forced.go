@@ -89,7 +89,8 @@ func (r *Reference) identify(got Answer) ([]int32, error) {
 // forceText checks what follows from the worker's own tokens.
 func (r *Reference) forceText(c Case, got Answer, chosen []int32) error {
 	differs := func(field string, expected, actual any) error {
-		return &Divergence{Case: c.Name(), Field: field, At: -1, Expected: expected, Got: actual, Note: "for the worker's own tokens", Request: c.Request}
+		return &Divergence{Case: c.Name(), Field: field, At: -1, Expected: expected, Got: actual, Note: "for the worker's own tokens",
+			Request: c.Request}
 	}
 	if got.PromptTokens != 0 && got.PromptTokens != len(c.IDs) {
 		return differs("prompt_tokens", len(c.IDs), got.PromptTokens)
@@ -157,8 +158,10 @@ func (f *forcing) token(i int, token int32, logits []float32, history []int32, w
 	scaled := sampling.Scaled(s, logits, history)
 	if s.Temperature == 0 {
 		best := sampling.Order(scaled)[0]
-		if margin := scaled[best] - scaled[token]; margin > 2*allowed*f.penaltyFactor() {
-			return f.differs("tokens", i, best, token, fmt.Sprintf("greedy: the reference's logit of it is %.4g below the largest, the bound %.4g", margin, 2*allowed*f.penaltyFactor()))
+		most := 2 * allowed * f.penaltyFactor()
+		if margin := scaled[best] - scaled[token]; margin > most {
+			return f.differs("tokens", i, best, token,
+				fmt.Sprintf("greedy: the reference's logit of it is %.4g below the largest, the bound %.4g", margin, most))
 		}
 		return nil
 	}

@@ -218,7 +218,8 @@ func writePower(t *testing.T, all []choice, right []distribution) {
 		"Written by `go test ./suites/expectation -run Power -update`; the test of that name checks it.\n\n"+
 		"- **equal**: a worker of canonical numerics must choose the very token that seed and position decide. Exact.\n"+
 		"- **forced**: any other worker. Its tokens, placed in the reference's distribution, must be uniform, all of them and those\n"+
-		"  that each setting decides: Kolmogorov's distance, false-alarm rate %g. No token may be one that the filters exclude. Counted\n  over %d simulated runs.\n\n"+
+		"  that each setting decides: Kolmogorov's distance, false-alarm rate %g. No token may be one that the filters exclude. Counted\n"+
+		"  over %d simulated runs.\n\n"+
 		"| bias | equal | forced |\n| --- | ---: | ---: |\n", 100*wanted, powerCases, len(all), FalseAlarm, repeats)
 	show := func(amount float64) string {
 		if math.IsInf(amount, 1) {
@@ -245,8 +246,8 @@ func writePower(t *testing.T, all []choice, right []distribution) {
 		}
 		missed += math.Log10(sum)
 	}
-	fmt.Fprintf(&page, "\n**Seed.** A worker that draws with another seed than the one asked for, or ignores any bit of it, gives the right tokens all the same\n"+
-		"with probability 10^%.0f over all sampled tokens; a bit that is set in half the requests, in half of them: 10^%.0f. A worker\n"+
+	fmt.Fprintf(&page, "\n**Seed.** A worker that draws with another seed than the one asked for, or ignores any bit of it, gives the right tokens all\n"+
+		"the same with probability 10^%.0f over all sampled tokens; a bit that is set in half the requests, in half of them: 10^%.0f. A worker\n"+
 		"judged by its tokens is asked the same with seeds that differ in one bit: answers that agree every time are as improbable as\n"+
 		"the product of `Reference.Chance` over them.\n", math.Ceil(missed), math.Ceil(missed/2))
 	if err := os.WriteFile(powerFile, []byte(page.String()), 0o644); err != nil {

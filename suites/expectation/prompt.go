@@ -38,7 +38,8 @@ func runes(first, last rune) []rune {
 var gaps = []string{" ", " ", " ", " ", "  ", "\n", ", ", ". ", "\t", "\n\n", "-", ""}
 
 // common are words that a prompt may also have, so that some are sentences.
-var common = strings.Fields("the rain on a quiet river write haiku about computing moon light of autumn leaves and what is it in 1984 for me please")
+var common = strings.Fields("the rain on a quiet river write haiku about computing moon light of autumn leaves " +
+	"and what is it in 1984 for me please")
 
 func word(r *rand.Rand) string {
 	if chance(r, 0.5) {

@@ -54,6 +54,6 @@ func runSample(context native.Context, s sampling.Settings, logits []float32, hi
 
 // settingsOf are those of the reference for a draw at a position.
 func settingsOf(s *native.Sampling, position int) sampling.Settings {
-	return sampling.Settings{Temperature: float64(s.Temperature), TopP: float64(s.TopP), MinP: float64(s.MinP), Penalty: float64(s.RepetitionPenalty),
-		TopK: s.TopK, Seed: s.Seed, Position: position}
+	return sampling.Settings{Temperature: float64(s.Temperature), TopP: float64(s.TopP), MinP: float64(s.MinP),
+		Penalty: float64(s.RepetitionPenalty), TopK: s.TopK, Seed: s.Seed, Position: position}
 }

@@ -121,7 +121,9 @@ func stepsOnEachBackend(subject func() *target.Target, kind string, count int, c
 			for _, i := range r.Perm(len(sessions))[:1+r.IntN(len(sessions))] {
 				s := expectation.Sampling(r, shape.Vocab)
 				change(r, s)
-				asks = append(asks, shadow.Ask{Session: sessions[i], Tokens: nextTokens(r, sessions[i], shape), Want: native.LogitsWanted(r.IntN(2)), Sampling: s})
+				asks = append(asks, shadow.Ask{
+					Session: sessions[i], Tokens: nextTokens(r, sessions[i], shape), Want: native.LogitsWanted(r.IntN(2)), Sampling: s,
+				})
 			}
 			shadow.Agree(pair.Step(asks), backend.Name, expectation.Name(kind, seed, index))
 			sampled += len(asks)
@@ -196,7 +198,8 @@ func expectFarDraws(subject func() *target.Target) {
 			}
 		}
 		Expect(pair.Close()).To(Succeed())
-		evidence.Observe(fmt.Sprintf("tokens sampled at positions up to %d on %s, run seed %d", len(session.History), backend.Name, seed), sampled, "")
+		name := fmt.Sprintf("tokens sampled at positions up to %d on %s, run seed %d", len(session.History), backend.Name, seed)
+		evidence.Observe(name, sampled, "")
 	})
 }
 

@@ -22,7 +22,7 @@ import (
 
 func registerShadow(subject func() *target.Target) {
 	Describe("KV cache and poison", requirement.ID("KV-01"), func() {
-		It("fills a fresh pool with NaN patterns where that is asked for, and writes every position to it", SpecTimeout(specTimeout), func(SpecContext) {
+		It("fills a fresh pool with NaN patterns when asked, and writes every position to it", SpecTimeout(specTimeout), func(SpecContext) {
 			expectPoison(subject())
 		})
 	})

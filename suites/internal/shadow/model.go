@@ -28,7 +28,8 @@ type Shape struct {
 
 // Small is a shape that takes microseconds a token and has every part of a real model.
 func Small() Shape {
-	return Shape{Vocab: 331, Context: 640, Blocks: 2, Width: 32, Hidden: 64, Heads: 4, KVHeads: 2, HeadDim: 8, RopeDims: 8, Epsilon: 1e-5, MaxRows: 512}
+	return Shape{Vocab: 331, Context: 640, Blocks: 2, Width: 32, Hidden: 64, Heads: 4, KVHeads: 2, HeadDim: 8, RopeDims: 8, Epsilon: 1e-5,
+		MaxRows: 512}
 }
 
 // AnyShape draws a shape: every kind of norm, position, activation and weight, sizes that are multiples of little.

@@ -110,7 +110,8 @@ func (p *Pair) Step(asks []Ask) error {
 	got, want := make([]native.StepItem, len(asks)), make([]native.StepItem, len(asks))
 	for i, ask := range asks {
 		got[i] = native.StepItem{Session: ask.Session.subject, Tokens: ask.Tokens, Want: ask.Want, Sampling: ask.Sampling}
-		want[i] = native.StepItem{Session: ask.Session.reference, Tokens: ask.Tokens, Want: max(ask.Want, native.LogitsLast), Sampling: ask.Sampling}
+		want[i] = got[i]
+		want[i].Session, want[i].Want = ask.Session.reference, max(ask.Want, native.LogitsLast)
 	}
 	if err := p.reference.Step(want); err != nil {
 		return fmt.Errorf("the reference library: %w", err)
