@@ -11,6 +11,7 @@ import (
 	"touchstone/native"
 	"touchstone/reports/evidence"
 	"touchstone/reports/requirement"
+	"touchstone/suites/library"
 	"touchstone/suites/matchers"
 	"touchstone/suites/target"
 )
@@ -18,7 +19,7 @@ import (
 // What a device is and where its blocks lie is established here by what the system and the driver say, not by the library's word.
 
 func registerEstablished(subject func() *target.Target) {
-	Describe("kind of device", requirement.ID("CUDA-01"), func() {
+	Describe("kind of device", requirement.Claim("cuda.context"), func() {
 		It("is what the system knows, and a simulator says that it is one", SpecTimeout(specTimeout), func(SpecContext) {
 			subject().Require(target.Native, target.CUDADevice)
 			library, err := subject().Library()
@@ -39,9 +40,9 @@ func registerEstablished(subject func() *target.Target) {
 			evidence.Observe("the system's NVIDIA driver", driver, "")
 		})
 	})
-	Describe("ledger of a device", requirement.ID("CUDA-02"), func() {
+	Describe("ledger of a device", requirement.Claim("cuda.vram-only"), func() {
 		It("keeps the peak of what it held", SpecTimeout(specTimeout), func(SpecContext) {
-			onEachDevice(subject(), func(device target.Backend) {
+			onEachDevice(subject(), func(device library.Backend) {
 				context := open(device, native.ContextOptions{})
 				loadAndStep(context)
 				memory, err := context.Memory()
@@ -51,7 +52,7 @@ func registerEstablished(subject func() *target.Target) {
 			})
 		})
 	})
-	Describe("residency check, asked from below", requirement.ID("CUDA-04"), func() {
+	Describe("residency check, asked from below", requirement.Claim("cuda.residency"), func() {
 		It("notices a block that the driver says has left the device, and names it", SpecTimeout(specTimeout), func(SpecContext) {
 			expectEvictionNoticed(subject())
 		})

@@ -12,7 +12,7 @@ import (
 )
 
 func registerHandles(subject func() *target.Target) {
-	Describe("the library", requirement.ID("FFI-01"), func() {
+	Describe("the library", requirement.Claim("abi.interface"), func() {
 		It("says its name and version", SpecTimeout(specTimeout), func(SpecContext) {
 			subject().Require(target.Native)
 			library, err := subject().Library()
@@ -21,7 +21,7 @@ func registerHandles(subject func() *target.Target) {
 			Expect(library.Version()).To(MatchRegexp(`\S+ \S*[0-9]`), "a name and a version, such as \"touchstone 1.0.0\"")
 		})
 	})
-	Describe("forks", requirement.ID("FFI-02"), func() {
+	Describe("forks", requirement.Claim("binding.ownership"), func() {
 		It("leave nothing behind when they are closed", SpecTimeout(specTimeout), func(SpecContext) {
 			subject().Require(target.Native)
 			context := tiny.OpenContext(subject(), tiny.Options{})

@@ -9,6 +9,7 @@ import (
 	"touchstone/native"
 	"touchstone/reports/evidence"
 	"touchstone/reports/requirement"
+	"touchstone/suites/internal/sampling"
 	"touchstone/suites/library"
 	"touchstone/suites/matchers"
 	"touchstone/suites/target"
@@ -56,7 +57,7 @@ func registerSampling(subject func() *target.Target) {
 		for _, crafted := range craftedSampling {
 			It("keeps what it must: "+crafted.name, SpecTimeout(specTimeout), func(SpecContext) {
 				onEachBackend(subject, func(context native.Context, backend library.Backend) {
-					s := crafted.s.withDefaults(crafted.name)
+					s := withDefaults(crafted.s, crafted.name)
 					got := runSample(context, s, crafted.logits, crafted.history)
 					Expect(keptIDs(got.probabilities)).To(Equal(crafted.kept), "kept ids on %s; probabilities %v", backend.Name, got.probabilities)
 					fraction := expectReference(context, backend, s, crafted.logits, crafted.history)
@@ -135,7 +136,7 @@ func registerSampling(subject func() *target.Target) {
 }
 
 // expectReference compares a draw with the reference and returns the worst error of a probability as a fraction of its bound.
-func expectReference(context native.Context, backend library.Backend, s sampling, logits []float32, history []int32) float64 {
+func expectReference(context native.Context, backend library.Backend, s sampling.Settings, logits []float32, history []int32) float64 {
 	GinkgoHelper()
 	want := sampling.Sample(s, logits, history)
 	got := runSample(context, s, logits, history)

@@ -12,6 +12,7 @@ import (
 	"touchstone/reports/evidence"
 	"touchstone/reports/requirement"
 	"touchstone/suites/expectation"
+	"touchstone/suites/library"
 	"touchstone/suites/matchers"
 	"touchstone/suites/target"
 )
@@ -31,11 +32,11 @@ var slowLinear = []largeCase{{k: 2304, n: 33, m: 1, slow: true}, {k: 256, n: 110
 const outputsWorkedOut = 24
 
 func registerSizes(subject func() *target.Target) {
-	Describe("GEMM of real sizes", requirement.ID("KRN-02"), func() {
+	Describe("GEMM of real sizes", requirement.Claim("kernel.gemm"), func() {
 		It("stays within its bound up to 18,944 inputs and 152,064 outputs, for all weight types", SpecTimeout(specTimeout), func(SpecContext) {
 			seed, index := drawnCase("linear-large")
 			var places []place
-			onEachBackend(subject, func(context native.Context, backend target.Backend) {
+			onEachBackend(subject, func(context native.Context, backend library.Backend) {
 				places = append(places, place{context, backend, offered(context, backend), newTally("linear", backend.Name)})
 			})
 			for i, f := range formats {
@@ -52,10 +53,10 @@ func registerSizes(subject func() *target.Target) {
 			}
 		})
 	})
-	Describe("embedding lookup of real sizes", requirement.ID("KRN-01"), func() {
+	Describe("embedding lookup of real sizes", requirement.Claim("kernel.embedding"), func() {
 		It("finds every row of a table of 152,064", SpecTimeout(specTimeout), func(SpecContext) {
 			seed, index := drawnCase("embedding-large")
-			onEachBackend(subject, func(context native.Context, backend target.Backend) {
+			onEachBackend(subject, func(context native.Context, backend library.Backend) {
 				vocab := 152064
 				if backend.Slow {
 					vocab = 66000
@@ -84,7 +85,7 @@ func registerSizes(subject func() *target.Target) {
 // place is a backend under test with its context.
 type place struct {
 	context native.Context
-	backend target.Backend
+	backend library.Backend
 	formats []format
 	worst   *tally
 }

@@ -12,6 +12,7 @@ import (
 	"touchstone/reports/requirement"
 	"touchstone/suites/expectation"
 	"touchstone/suites/internal/shadow"
+	"touchstone/suites/library"
 	"touchstone/suites/target"
 )
 
@@ -29,14 +30,14 @@ const (
 var edgeSeeds = []uint64{0, 1, 1<<31 - 1, 1 << 31, 1<<32 - 1, 1 << 32, 1<<53 + 1, 1<<63 - 1, 1 << 63, ^uint64(0)}
 
 func registerSteps(subject func() *target.Target) {
-	Describe("temperature in a step", requirement.ID("KRN-03"), func() {
+	Describe("temperature in a step", requirement.Claim("kernel.temperature"), func() {
 		It("draws every token at the temperature asked for", SpecTimeout(specTimeout), func(SpecContext) {
 			stepsOnEachBackend(subject, "step-temperature", stepDraws, func(r *rand.Rand, s *native.Sampling) {
 				*s = native.Sampling{Temperature: s.Temperature, TopP: 1, RepetitionPenalty: 1, Seed: s.Seed, TopLogprobs: s.TopLogprobs}
 			})
 		})
 	})
-	Describe("sampling in a step", requirement.ID("KRN-04"), func() {
+	Describe("sampling in a step", requirement.Claim("kernel.sampling"), func() {
 		It("draws as asked under random settings", SpecTimeout(specTimeout), func(SpecContext) {
 			stepsOnEachBackend(subject, "step-sampling", stepDraws, hot)
 		})
@@ -44,7 +45,7 @@ func registerSteps(subject func() *target.Target) {
 			expectLargeVocabulary(subject)
 		})
 	})
-	Describe("random numbers in a step", requirement.ID("KRN-05"), func() {
+	Describe("random numbers in a step", requirement.Claim("kernel.random"), func() {
 		It("keys them by the seed of their own session in every batch", SpecTimeout(specTimeout), func(SpecContext) {
 			stepsOnEachBackend(subject, "step-seeds", seedDraws, func(r *rand.Rand, s *native.Sampling) { *s = *seeded(r) })
 		})
@@ -52,7 +53,7 @@ func registerSteps(subject func() *target.Target) {
 			expectFarDraws(subject)
 		})
 		It("keys them by positions beyond 2^16", SpecTimeout(specTimeout), func(SpecContext) {
-			onEachBackend(subject, func(context native.Context, backend target.Backend) {
+			onEachBackend(subject, func(context native.Context, backend library.Backend) {
 				seed, index := drawnCase("sample-far")
 				r := expectation.Random(seed, index)
 				positions := []int{1<<16 - 1, 1 << 16, 1<<16 + 1, 1 << 17, 1<<20 + 3, 1<<24 + 1, 1<<31 - 1, 1<<32 - 1}
@@ -107,7 +108,7 @@ func stepsOnEachBackend(subject func() *target.Target, kind string, count int, c
 	GinkgoHelper()
 	seed, index := drawnCase(kind)
 	shape := shadow.Small()
-	onEachBackend(subject, func(context native.Context, backend target.Backend) {
+	onEachBackend(subject, func(context native.Context, backend library.Backend) {
 		draws := count
 		if backend.Slow {
 			draws /= slowdown
@@ -176,7 +177,7 @@ func expectFarDraws(subject func() *target.Target) {
 	seed, index := drawnCase(kind)
 	shape := shadow.Shape{Vocab: 256, Context: 16800, Blocks: 1, Width: 16, Hidden: 16, Heads: 1, KVHeads: 1, HeadDim: 2, RopeDims: 2,
 		Epsilon: 1e-5, MaxRows: 512, KVBlocks: 530}
-	onMain(subject, func(context native.Context, backend target.Backend) {
+	onMain(subject, func(context native.Context, backend library.Backend) {
 		r := expectation.Random(seed, index)
 		stops := []int{1, 250, 510, 1022, 4090, 16380}
 		if backend.Slow {
@@ -210,7 +211,7 @@ func expectLargeVocabulary(subject func() *target.Target) {
 	seed, index := drawnCase(kind)
 	shape := shadow.Small()
 	shape.Vocab, shape.Blocks, shape.Tied, shape.KVBlocks = 1<<17, 1, true, 20
-	onMain(subject, func(context native.Context, backend target.Backend) {
+	onMain(subject, func(context native.Context, backend library.Backend) {
 		if backend.Slow {
 			shape.Vocab = 1<<12 + 7
 		}
@@ -233,7 +234,7 @@ func expectLargeVocabulary(subject func() *target.Target) {
 }
 
 // onMain runs a body on a context of the backend that whole models run on.
-func onMain(subject func() *target.Target, body func(context native.Context, backend target.Backend)) {
+func onMain(subject func() *target.Target, body func(context native.Context, backend library.Backend)) {
 	GinkgoHelper()
 	subject().Require(target.Native)
 	backend, err := subject().Main()

@@ -15,23 +15,24 @@ import (
 	"touchstone/suites/expectation"
 	"touchstone/suites/internal/shadow"
 	"touchstone/suites/internal/tiny"
+	"touchstone/suites/library"
 	"touchstone/suites/target"
 )
 
 // The specs here compare with the reference library, side by side, what the run's seed has drawn.
 
 func registerShadow(subject func() *target.Target) {
-	Describe("KV cache and poison", requirement.ID("KV-01"), func() {
+	Describe("KV cache and poison", requirement.Claim("kv.allocation"), func() {
 		It("fills a fresh pool with NaN patterns when asked, and writes every position to it", SpecTimeout(specTimeout), func(SpecContext) {
 			expectPoison(subject())
 		})
 	})
-	Describe("KV cache under random use", requirement.ID("KV-02"), func() {
+	Describe("KV cache under random use", requirement.Claim("kv.management"), func() {
 		It("gives the reference's bits through batches, forks, truncations and ends in any order", SpecTimeout(specTimeout), func(SpecContext) {
 			expectRandomUse(subject())
 		})
 	})
-	Describe("KV cache far into a context", requirement.ID("KV-03"), func() {
+	Describe("KV cache far into a context", requirement.Claim("kv.growth"), func() {
 		It("gives the reference's bits beyond positions 512 and 4,096", SpecTimeout(specTimeout), func(SpecContext) {
 			expectFar(subject())
 		})
@@ -54,7 +55,7 @@ func drawnCase(kind string) (seed uint64, index int) {
 }
 
 // onMain loads a drawn model into the backend that whole models run on, and into the reference.
-func onMain(subject *target.Target, shape shadow.Shape, seed uint64) (*shadow.Pair, target.Backend) {
+func onMain(subject *target.Target, shape shadow.Shape, seed uint64) (*shadow.Pair, library.Backend) {
 	GinkgoHelper()
 	subject.Require(target.Native)
 	backend, err := subject.Main()

@@ -43,6 +43,6 @@ func Library(ctx SpecContext, subject *target.Target, how string) string {
 		return path
 	}
 	GinkgoT().Setenv(wrappedLibrary, real)
-	Expect(toolchain.Compile(ctx, "c", "-std=c11", "-shared", "-fPIC", "fixtures/saboteurs/native/saboteur.c", "-o", path, "-ldl", "-lm")).To(Succeed())
+	Expect(toolchain.Compile(ctx, "c", saboteurs.NativeBuild(path)...)).To(Succeed())
 	return path
 }

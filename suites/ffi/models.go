@@ -13,6 +13,7 @@ import (
 	"touchstone/suites/expectation"
 	"touchstone/suites/internal/shadow"
 	"touchstone/suites/internal/tiny"
+	"touchstone/suites/library"
 	"touchstone/suites/target"
 )
 
@@ -21,9 +22,9 @@ const (
 	modelKind                    = "model"
 )
 
-// registerModels adds what FFI-04 says of models that nobody has seen: every field of a description and every tensor counts.
+// registerModels adds what the life cycle says of models that nobody has seen: every field of a description and every tensor counts.
 func registerModels(subject func() *target.Target) {
-	Describe("models", requirement.ID("FFI-04"), func() {
+	Describe("models", requirement.Claim("abi.life-cycle"), func() {
 		It("compute as the reference library does, whatever their shape", SpecTimeout(specTimeout), func(SpecContext) {
 			subject().Require(target.Native)
 			backend, err := subject().Main()
@@ -59,7 +60,7 @@ func registerModels(subject func() *target.Target) {
 }
 
 // drawnModels says which models to draw: the one that GATE_CASE names, or the run's.
-func drawnModels(backend target.Backend) (seed uint64, from, count int) {
+func drawnModels(backend library.Backend) (seed uint64, from, count int) {
 	GinkgoHelper()
 	if name := os.Getenv("GATE_CASE"); name != "" {
 		seed, index, ours := expectation.ParseName(modelKind, name)
