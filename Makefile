@@ -15,7 +15,7 @@ BENCH_FORMATS ?= F16 Q8_0 Q4_0 Q4_K_M
 NATIVE := $(shell git ls-files 'native/*.h' 'native/*.cc' 'native/*.cu' 'native/*.cuh' 'native/*.c' 2>/dev/null)
 
 GATES    := gate1 openai
-SABOTEUR := fixtures/saboteurs/native/saboteur.c
+SABOTEUR := $(wildcard fixtures/saboteurs/native/*.[ch])
 
 .PHONY: help
 help: ## Show this list

@@ -44,7 +44,7 @@ func Build(ctx context.Context, root, folder string) (Tools, error) {
 		Root: root, Folder: folder, Gate: filepath.Join(programs, "gate"), Worker: filepath.Join(programs, "worker"), Sabotage: filepath.Join(programs, "sabotage"),
 		Saboteur: filepath.Join(folder, "libsaboteur.so"), Native: os.Getenv("GATE_NATIVE_LIB"),
 	}
-	commands := [][]string{{"cc", "-std=c11", "-O1", "-shared", "-fPIC", "-o", tools.Saboteur, "fixtures/saboteurs/native/saboteur.c", "-ldl", "-lm"}}
+	commands := [][]string{append([]string{"cc"}, saboteurs.NativeBuild(tools.Saboteur)...)}
 	if prebuilt == "" {
 		commands = append(commands,
 			[]string{"go", "build", "-o", tools.Gate, "./gates/cmd/gate"},

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <new>
 
@@ -52,6 +53,13 @@ Status NotHostMemory(const char* what, const void* memory) {
 
 Status NotWhileRecording(const char* what) {
   return Status::Error(Code::kInvalidValue, "%s while the stream records a graph", what);
+}
+
+// Whether this is the address that SIM_EVICTED names, in decimal: the driver then says that the block there has left
+// the device. A residency check must notice, and cannot know beforehand.
+bool Evicted(const void* memory) {
+  const char* evicted = std::getenv("SIM_EVICTED");
+  return evicted != nullptr && std::strtoull(evicted, nullptr, 10) == reinterpret_cast<uintptr_t>(memory);
 }
 
 }  // namespace
@@ -241,7 +249,7 @@ Status Release(Device* device, void* memory) {
 
 Status SpaceOf(Device* device, const void* memory, Space* space) {
   const std::lock_guard lock(device->mutex);
-  *space = device->Find(memory, 1) != nullptr ? Space::kDevice : Space::kHost;
+  *space = device->Find(memory, 1) != nullptr && !Evicted(memory) ? Space::kDevice : Space::kHost;
   return Status();
 }
 

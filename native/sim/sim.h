@@ -1,4 +1,5 @@
-// What the simulator offers beyond native/cuda/runtime.h: options, and the account of the last fault.
+// What the simulator offers beyond native/cuda/runtime.h: options, and the account of the last fault. The environment
+// variable SIM_EVICTED holds the address, in decimal, of a block that its driver is to say has left the device.
 #pragma once
 
 #include <cstdint>

@@ -27,6 +27,7 @@ func Register(subject func() *target.Target) {
 	registerMemory(subject)
 	registerOwnership(subject)
 	registerResidency(subject)
+	registerEstablished(subject)
 }
 
 // onEachDevice runs a body on every CUDA device, or on the simulator.

@@ -22,6 +22,8 @@ func Register(subject func() *target.Target) {
 	registerOwnership(subject)
 	registerErrors(subject)
 	registerLifeCycle(subject)
+	registerModels(subject)
+	registerHandles(subject)
 }
 
 // checked is the ABI as it was agreed on: what c/layout.c printed when the header was frozen. A change of it is a change of

@@ -34,6 +34,8 @@ func Register(subject func() *target.Target) {
 	registerTemperature(subject)
 	registerSampling(subject)
 	registerRandom(subject)
+	registerSteps(subject)
+	registerSizes(subject)
 }
 
 // A check is one case of an operation: the call, and what must come out.
@@ -46,16 +48,19 @@ type check struct {
 	at     func(i int) string
 }
 
+// caseFromEnvironment is the case that GATE_CASE names; empty if all are wanted.
+func caseFromEnvironment() string { return os.Getenv("GATE_CASE") }
+
 // wanted tells whether a case is asked for: all are, unless GATE_CASE names one.
 func wanted(name string) bool {
-	only := os.Getenv("GATE_CASE")
+	only := caseFromEnvironment()
 	return only == "" || only == name
 }
 
 // skipOtherCases skips a spec that GATE_CASE does not concern.
 func skipOtherCases(operations ...string) {
 	GinkgoHelper()
-	only := os.Getenv("GATE_CASE")
+	only := caseFromEnvironment()
 	if only == "" {
 		return
 	}

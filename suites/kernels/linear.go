@@ -57,14 +57,7 @@ func (l linearCase) op(weight []byte, x, bias []float32) native.Op {
 }
 
 // check compares with the contract: float weights, or quantised ones with activations rounded as it says.
-func (l linearCase) check() check {
-	return l.compare(func(stored []byte, row []float32) (want, bound float64) {
-		if l.f.quantised() {
-			return l.f.quantisedDot(stored, row)
-		}
-		return plainDot(l.f.values(stored), row)
-	})
-}
+func (l linearCase) check() check { return l.compare(l.f.product) }
 
 // compare is the case with a reference for the product of a stored row with a row of activations.
 func (l linearCase) compare(dot func(stored []byte, row []float32) (want, bound float64)) check {
@@ -77,15 +70,35 @@ func (l linearCase) compare(dot func(stored []byte, row []float32) (want, bound 
 		row := x[m*l.k:][:l.k]
 		for n := range l.n {
 			stored := weight[n*l.f.rowBytes(l.k):][:l.f.rowBytes(l.k)]
-			want, bound := dot(stored, row)
-			if l.bias {
-				want += float64(bias[n])
-				bound += u * (math.Abs(want) + math.Abs(float64(bias[n])))
-			}
-			c.want, c.bound = append(c.want, want), append(c.bound, bound*slack+underflow)
+			want, bound := withBias(bias, n)(dot(stored, row))
+			c.want, c.bound = append(c.want, want), append(c.bound, bound)
 		}
 	}
 	return c
+}
+
+// product is that of a stored row and activations, with its bound.
+func (f format) product(stored []byte, x []float32) (want, bound float64) {
+	if f.quantised() {
+		return f.quantisedDot(stored, x)
+	}
+	return plainDot(f.values(stored), x)
+}
+
+// dot is one output with its bound: the product of a stored row and activations, and the bias if there is one.
+func (f format) dot(stored []byte, x, bias []float32, n int) (want, bound float64) {
+	return withBias(bias, n)(f.product(stored, x))
+}
+
+// withBias adds the bias of output n, if there is one, and the roundings that every bound leaves room for.
+func withBias(bias []float32, n int) func(want, bound float64) (float64, float64) {
+	return func(want, bound float64) (float64, float64) {
+		if bias != nil {
+			want += float64(bias[n])
+			bound += u * (math.Abs(want) + math.Abs(float64(bias[n])))
+		}
+		return want, bound*slack + underflow
+	}
 }
 
 // plainDot: a chain of fused operations over at most 128 terms, then the sum of the chains. A term passes through at most

@@ -2,7 +2,6 @@ package kernels
 
 import (
 	"fmt"
-	"math/bits"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -10,6 +9,7 @@ import (
 	"touchstone/native"
 	"touchstone/reports/evidence"
 	"touchstone/reports/requirement"
+	"touchstone/suites/internal/sampling"
 	"touchstone/suites/internal/tiny"
 	"touchstone/suites/library"
 	"touchstone/suites/matchers"
@@ -33,18 +33,6 @@ var philoxVectors = []struct {
 		[2]uint32{0xa4093822, 0x299f31d0},
 		[4]uint32{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1},
 	},
-}
-
-// philox is Philox4x32-10 (Salmon, Moraes, Dror, Shaw: Parallel random numbers: as easy as 1, 2, 3; SC11).
-func philox(counter [4]uint32, key [2]uint32) [4]uint32 {
-	for range 10 {
-		high0, low0 := bits.Mul32(0xD2511F53, counter[0])
-		high1, low1 := bits.Mul32(0xCD9E8D57, counter[2])
-		counter = [4]uint32{high1 ^ counter[1] ^ key[0], low1, high0 ^ counter[3] ^ key[1], low0}
-		key[0] += 0x9E3779B9
-		key[1] += 0xBB67AE85
-	}
-	return counter
 }
 
 func runPhilox(context native.Context, counter [4]uint32, key [2]uint32) [4]uint32 {
@@ -74,7 +62,7 @@ func registerRandom(subject func() *target.Target) {
 			onEachBackend(subject, func(context native.Context, backend library.Backend) {
 				for round := range 2 { // a generator with a state of its own differs the second time
 					for i, vector := range philoxVectors {
-						Expect(philox(vector.counter, vector.key)).To(Equal(vector.want), "the reference itself, vector %d", i)
+						Expect(sampling.Philox(vector.counter, vector.key)).To(Equal(vector.want), "the reference itself, vector %d", i)
 						Expect(hex(runPhilox(context, vector.counter, vector.key))).To(Equal(hex(vector.want)), "vector %d, round %d on %s", i, round, backend.Name)
 					}
 				}
@@ -83,7 +71,7 @@ func registerRandom(subject func() *target.Target) {
 				for range cases {
 					counter := [4]uint32{random.Uint32(), random.Uint32(), random.Uint32(), random.Uint32()}
 					key := [2]uint32{random.Uint32(), random.Uint32()}
-					Expect(hex(runPhilox(context, counter, key))).To(Equal(hex(philox(counter, key))), "counter %v key %v on %s", hex(counter), key, backend.Name)
+					Expect(hex(runPhilox(context, counter, key))).To(Equal(hex(sampling.Philox(counter, key))), "counter %v key %v on %s", hex(counter), key, backend.Name)
 				}
 				evidence.KernelError("philox", "i32", backend.Name, len(philoxVectors)+cases, 0, "")
 			})
@@ -95,8 +83,8 @@ func registerRandom(subject func() *target.Target) {
 				seen := map[int32]int{}
 				for position := range 40 {
 					for _, seed := range []uint64{0, 1, 1 << 32, 1<<63 + 5} {
-						got := runSample(context, sampling{temperature: 1, topP: 1, penalty: 1, seed: seed, position: position}, logits, nil)
-						word := philox([4]uint32{uint32(position)}, [2]uint32{uint32(seed), uint32(seed >> 32)})[0]
+						got := runSample(context, sampling.Settings{Temperature: 1, TopP: 1, Penalty: 1, Seed: seed, Position: position}, logits, nil)
+						word := sampling.Philox([4]uint32{uint32(position)}, [2]uint32{uint32(seed), uint32(seed >> 32)})[0]
 						Expect(got.token).To(Equal(int32(word>>24)), "seed %d position %d on %s", seed, position, backend.Name)
 						seen[got.token]++
 					}

@@ -61,38 +61,6 @@ func TestQuantisedBlocksAreReadAsGGUFStoresThem(t *testing.T) {
 	expect("q6_k", formatNamed("q6_k").values(raw), map[int]float64{0: 2 * 3 * 17, 1: 2 * 3 * -32, 64: 0, 128: 2 * -1 * -32})
 }
 
-func TestPhiloxGivesThePublishedVectors(t *testing.T) {
-	for i, vector := range philoxVectors {
-		if got := philox(vector.counter, vector.key); got != vector.want {
-			t.Errorf("vector %d: %08x, want %08x", i, got, vector.want)
-		}
-	}
-}
-
-func TestSamplingReferenceOnKnownDistributions(t *testing.T) {
-	quarter := []float32{1, 1, 1, 1}
-	all := sampling{temperature: 1, topP: 1, penalty: 1}
-	for _, c := range []struct {
-		name   string
-		s      sampling
-		logits []float32
-		want   []float64
-	}{
-		{"equal", all, quarter, []float64{0.25, 0.25, 0.25, 0.25}},
-		{"ratio of e", all, []float32{1, 0}, []float64{math.E / (1 + math.E), 1 / (1 + math.E)}},
-		{"top-k 2 of equals", sampling{temperature: 1, topP: 1, penalty: 1, topK: 2}, quarter, []float64{0.5, 0.5, 0, 0}},
-		{"top-p half of equals", sampling{temperature: 1, topP: 0.5, penalty: 1}, quarter, []float64{0.5, 0.5, 0, 0}},
-		{"greedy tie", sampling{topP: 1, penalty: 1}, quarter, []float64{1, 0, 0, 0}},
-	} {
-		got := referenceSample(c.s, c.logits, nil)
-		for i := range c.want {
-			if math.Abs(got.probabilities[i]-c.want[i]) > 1e-12 {
-				t.Errorf("%s: %v, want %v", c.name, got.probabilities, c.want)
-			}
-		}
-	}
-}
-
 func TestChiSquareLimitIsNearTheTable(t *testing.T) {
 	for freedom, want := range map[int]float64{5: 25.745, 10: 35.564, 30: 67.633} { // upper 0.0001 quantiles
 		if got := chiSquareLimit(freedom); math.Abs(got-want)/want > 0.03 {

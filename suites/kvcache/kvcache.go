@@ -14,4 +14,5 @@ func Register(subject func() *target.Target) {
 	registerAllocation(subject)
 	registerManagement(subject)
 	registerGrowth(subject)
+	registerShadow(subject)
 }

@@ -9,6 +9,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"touchstone/fixtures/saboteurs"
 	"touchstone/suites/target"
 	"touchstone/suites/toolchain"
 )
@@ -42,6 +43,6 @@ func Library(ctx SpecContext, subject *target.Target, how string) string {
 		return path
 	}
 	GinkgoT().Setenv(wrappedLibrary, real)
-	Expect(toolchain.Compile(ctx, "c", "-std=c11", "-shared", "-fPIC", "fixtures/saboteurs/native/saboteur.c", "-o", path, "-ldl", "-lm")).To(Succeed())
+	Expect(toolchain.Compile(ctx, "c", saboteurs.NativeBuild(path)...)).To(Succeed())
 	return path
 }
