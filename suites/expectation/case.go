@@ -57,7 +57,6 @@ func (r *Reference) Case(seed uint64, index int, offer Offer) (Case, error) {
 		return Case{}, fmt.Errorf("%s: %w", Name(Kind, seed, index), err)
 	}
 	if len(ids) >= r.contextLength { // a chat may be longer than wished
-		ids = ids[:1]
 		q.Prompt = Prompt{Text: "a"}
 		if ids, err = r.tokens.EncodePrompt(q.Prompt.Text); err != nil {
 			return Case{}, err

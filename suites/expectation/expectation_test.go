@@ -105,7 +105,7 @@ func TestACaseIsMadeOfItsSeedAndIndexAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if reflect.DeepEqual(other.Request.Prompt, again.Request.Prompt) {
+	if reflect.DeepEqual(other.Prompt, again.Prompt) {
 		t.Error("another seed gives the same prompt")
 	}
 	parsedSeed, index, ok := ParseName(Kind, again.Name())
@@ -304,7 +304,7 @@ func TestForcingBoundsLogprobs(t *testing.T) {
 		}
 		got := c.Want
 		got.Logprobs = slices.Clone(got.Logprobs)
-		got.Logprobs[0] = got.Logprobs[0] / 2
+		got.Logprobs[0] /= 2
 		var divergence *Divergence
 		if _, err := r.Force(c, got, FloatBound); !errors.As(err, &divergence) || divergence.Field != "logprobs" || divergence.At != 0 {
 			t.Errorf("half a log-probability gave %v", err)
