@@ -69,6 +69,7 @@ func (e *NotOffered) Error() string { return fmt.Sprintf("%s has no %s", e.API, 
 type Request struct {
 	JobID             string // where the interface has one; "" is a fresh one
 	Prompt            string
+	Messages          []Message // in place of Prompt, where the interface takes conversations
 	MaxTokens         int
 	Temperature       float64 // 0 is greedy
 	TopK              int     // 0 is off
@@ -79,6 +80,12 @@ type Request struct {
 	Stop              []string
 	Logprobs          int  // alternatives of each token; 0 asks for none
 	LogitsHash        bool // a digest of all logits
+}
+
+// Message is one turn of a conversation.
+type Message struct {
+	Role    string `json:"role"`
+	Content string `json:"content"`
 }
 
 // Greedy asks for the likeliest continuation.
@@ -109,6 +116,10 @@ type Answer struct {
 	Pieces           []string // the text as it came
 	Tokens           []int32
 	Logprobs         []float64 // of the chosen tokens, natural logarithms
+	TokenTexts       []string  // of the chosen tokens, as log-probabilities list them
+	TextOffsets      []int     // characters of text before what each token shows
+	Top              [][]Alternative
+	TopByText        []map[string]float64 // where the interface lists alternatives by their texts, without an order
 	Finish           Finish
 	FinishWord       string // as the interface put it
 	StopSequence     string
@@ -117,6 +128,13 @@ type Answer struct {
 	LogitsSHA256     string
 	Prefill, Decode  time.Duration // the worker's own clock
 	TokensPerSecond  float64
+}
+
+// Alternative is a likely token; ID is -1 where the interface tells its text alone.
+type Alternative struct {
+	ID      int32
+	Text    string
+	Logprob float64
 }
 
 // Text is what the pieces say together.

@@ -13,20 +13,23 @@ import (
 type openAI struct {
 	name, path, model string
 	features          []Feature
-	prompt            func(fields Fields, prompt string) Fields
+	prompt            func(fields Fields, request Request) Fields
 }
 
 // NewCompletions is POST /v1/completions, asked for the named model.
 func NewCompletions(model string) API {
 	return openAI{name: OpenAICompletions, path: "/v1/completions", model: model, features: []Feature{RawPrompts},
-		prompt: func(fields Fields, prompt string) Fields { return fields.With("prompt", prompt) }}
+		prompt: func(fields Fields, r Request) Fields { return fields.With("prompt", r.Prompt) }}
 }
 
-// NewChat is POST /v1/chat/completions, asked for the named model with one message of the user's.
+// NewChat is POST /v1/chat/completions, asked for the named model with a conversation, or with a prompt as the user's message.
 func NewChat(model string) API {
 	return openAI{name: OpenAIChat, path: "/v1/chat/completions", model: model,
-		prompt: func(fields Fields, prompt string) Fields {
-			return fields.With("messages", []map[string]string{{"role": "user", "content": prompt}})
+		prompt: func(fields Fields, r Request) Fields {
+			if r.Messages == nil {
+				r.Messages = []Message{{Role: "user", Content: r.Prompt}}
+			}
+			return fields.With("messages", r.Messages)
 		}}
 }
 
@@ -49,7 +52,7 @@ func (o openAI) fields(r Request) (Fields, error) {
 	}
 	fields := o.prompt(Fields{
 		"model": o.model, "max_tokens": r.MaxTokens, "temperature": r.Temperature, "top_p": r.TopP, "seed": r.Seed % (1 << 31),
-	}, r.Prompt)
+	}, r)
 	if len(r.Stop) > 0 {
 		fields["stop"] = r.Stop
 	}
@@ -110,7 +113,8 @@ func (c Completion) answer() (Answer, error) {
 	if c.FinishReason == "" {
 		return Answer{}, errors.New("the answer has no finish_reason")
 	}
-	answer := Answer{Pieces: c.Pieces, FinishWord: c.FinishReason, Logprobs: c.Logprobs}
+	answer := Answer{Pieces: c.Pieces, FinishWord: c.FinishReason, Logprobs: c.Logprobs,
+		TokenTexts: c.Tokens, TextOffsets: c.TextOffsets, Top: c.Top, TopByText: c.TopByText}
 	switch c.FinishReason {
 	case "length":
 		answer.Finish = AtLimit

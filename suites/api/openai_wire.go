@@ -28,11 +28,17 @@ type CompletionChoice struct {
 	Delta        *Said   `json:"delta"`   // of a chat's chunk
 	FinishReason *string `json:"finish_reason"`
 	Logprobs     *struct {
-		Tokens        []string   `json:"tokens"` // of a completion
-		TokenLogprobs []*float64 `json:"token_logprobs"`
-		Content       []struct { // of a chat
+		Tokens        []string             `json:"tokens"` // of a completion
+		TokenLogprobs []*float64           `json:"token_logprobs"`
+		TopLogprobs   []map[string]float64 `json:"top_logprobs"`
+		TextOffset    []int                `json:"text_offset"`
+		Content       []struct {           // of a chat
 			Token   string   `json:"token"`
 			Logprob *float64 `json:"logprob"`
+			Top     []struct {
+				Token   string  `json:"token"`
+				Logprob float64 `json:"logprob"`
+			} `json:"top_logprobs"`
 		} `json:"content"`
 	} `json:"logprobs"`
 }
@@ -76,6 +82,9 @@ type Completion struct {
 	Usage        *Usage   // nil if none came
 	Tokens       []string // as log-probabilities list them, if asked for and offered
 	Logprobs     []float64
+	TextOffsets  []int
+	Top          [][]Alternative
+	TopByText    []map[string]float64
 }
 
 // Text is what the pieces say together.
@@ -133,6 +142,8 @@ func (c *Completion) add(body CompletionBody) {
 		}
 		if choice.Logprobs != nil {
 			c.Tokens = append(c.Tokens, choice.Logprobs.Tokens...)
+			c.TextOffsets = append(c.TextOffsets, choice.Logprobs.TextOffset...)
+			c.TopByText = append(c.TopByText, choice.Logprobs.TopLogprobs...)
 			for _, logprob := range choice.Logprobs.TokenLogprobs {
 				if logprob != nil {
 					c.Logprobs = append(c.Logprobs, *logprob)
@@ -143,6 +154,11 @@ func (c *Completion) add(body CompletionBody) {
 				if token.Logprob != nil {
 					c.Logprobs = append(c.Logprobs, *token.Logprob)
 				}
+				top := []Alternative{}
+				for _, t := range token.Top {
+					top = append(top, Alternative{ID: -1, Text: t.Token, Logprob: t.Logprob})
+				}
+				c.Top = append(c.Top, top)
 			}
 		}
 	}

@@ -100,6 +100,11 @@ func (touchstone) Answer(stream *wire.Stream) (Answer, error) {
 		answer.Pieces = append(answer.Pieces, piece)
 		if token.Logprob != nil {
 			answer.Logprobs = append(answer.Logprobs, *token.Logprob)
+			top := []Alternative{}
+			for _, t := range token.Top {
+				top = append(top, Alternative{ID: t.ID, Text: t.T, Logprob: t.Logprob})
+			}
+			answer.Top = append(answer.Top, top)
 		}
 	}
 	answer.Prefill, answer.Decode = duration(end.PrefillMS), duration(end.DecodeTimeMS)

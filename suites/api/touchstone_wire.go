@@ -60,6 +60,11 @@ type Token struct {
 	T       *string  `json:"t"`
 	ID      *int     `json:"id"`
 	Logprob *float64 `json:"logprob"`
+	Top     []struct {
+		ID      int32   `json:"id"`
+		T       string  `json:"t"`
+		Logprob float64 `json:"logprob"`
+	} `json:"top_logprobs"`
 }
 
 // End is the data of an end event.

@@ -26,7 +26,7 @@ type Answer struct {
 	Logprobs         []float64            // natural, under the unmodified logits
 	Top              [][]Alternative      // for each token, the likeliest first
 	TopByText        []map[string]float64 // likewise, where a protocol lists texts without an order
-	TextOffsets      []int                // characters of text before what each token shows
+	TextOffsets      []int                // characters of text before each token
 	LogitsSHA256     string               // chain over the logits of all chosen tokens, the one that ended the text included
 }
 
@@ -55,14 +55,14 @@ type ending struct {
 // finish applies the rules of stopping to the tokens in the order in which they were chosen. They may go on beyond the end.
 //
 // A stop string counts from the first token that completes it, the longest of those that end at the same character, and the text
-// ends before it. Text that may still become a stop string is not shown before that is decided.
+// ends before it. An offset is where a token stands in the text, whether or not that text is held back for a stop string to come.
 func finish(t *tokens.Tokenizer, chosen []int32, maxTokens int, stops []string) ending {
 	var e ending
 	for i, id := range chosen {
 		e.steps = i + 1
 		ended := t.EndsText(id)
 		if !ended {
-			e.offsets = append(e.offsets, utf8.RuneCountInString(shown(t.Text(chosen[:i], false), stops)))
+			e.offsets = append(e.offsets, utf8.RuneCountInString(t.Text(chosen[:i], false)))
 			e.tokens++
 		}
 		last := ended || e.tokens == maxTokens
@@ -99,19 +99,6 @@ func firstStop(text string, stops []string) (stop string, at int) {
 		}
 	}
 	return stop, at
-}
-
-// shown is the part of a text, in which no stop string is complete, that cannot become one.
-func shown(text string, stops []string) string {
-	held := 0
-	for _, stop := range stops {
-		for n := min(len(stop)-1, len(text)); n > held; n-- {
-			if strings.HasSuffix(text, stop[:n]) {
-				held = n
-			}
-		}
-	}
-	return text[:len(text)-held]
 }
 
 // sameReason compares reasons in the words of either protocol.

@@ -57,8 +57,8 @@ func (r *Reference) Case(seed uint64, index int, offer Offer) (Case, error) {
 		return Case{}, fmt.Errorf("%s: %w", Name(Kind, seed, index), err)
 	}
 	if len(ids) >= r.contextLength { // a chat may be longer than wished
-		q.Prompt = Prompt{Text: "a"}
-		if ids, err = r.tokens.EncodePrompt(q.Prompt.Text); err != nil {
+		q.Prompt = Prompt{Chat: []Message{{Role: "user", Content: "a"}}}
+		if ids, err = r.tokens.EncodePrompt(ChatML(q.Prompt.Chat)); err != nil {
 			return Case{}, err
 		}
 	}

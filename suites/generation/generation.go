@@ -41,6 +41,7 @@ func Register(subject func() *target.Target, over string) {
 		registerAnswers(subject, over, door)
 		registerStreams(subject, door)
 		registerCompany(subject, door)
+		registerExpected(subject, door)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"touchstone/reports/requirement"
 	"touchstone/suites/api"
 	"touchstone/suites/internal/planted"
+	"touchstone/suites/matchers"
 	"touchstone/suites/target"
 	"touchstone/suites/wire"
 )
@@ -73,6 +75,18 @@ func registerHealth(subject func() *target.Target) {
 			evidence.Observe("health", answer, "")
 		})
 
+		It("names the device that the system sees it use", SpecTimeout(specTimeout), func(ctx SpecContext) {
+			client := httpClient(subject)
+			named := health(ctx, client).Device
+			onCard, seen := subject().OnCard()
+			if !seen {
+				evidence.NotRun("device, by the system's word", "needs a worker on this machine, of this user")
+				return
+			}
+			evidence.Observe("device, and whether a card is open", map[string]any{"named": named, "card": onCard}, "")
+			Expect(cards.MatchString(named)).To(Equal(onCard), "the device is named %s, and whether the worker has a card open is %v", matchers.JSON(named), onCard)
+		})
+
 		It("shows a running job and no less memory", SpecTimeout(specTimeout), func(ctx SpecContext) {
 			client := httpClient(subject)
 			fields := subject().LongJob(ctx)
@@ -120,6 +134,9 @@ func registerHealth(subject func() *target.Target) {
 		})
 	})
 }
+
+// cards are names of devices of a card's.
+var cards = regexp.MustCompile(`(?i)cuda|nvidia|gpu|\b[ahb][0-9]{2,3}\b`)
 
 func jsonKind(value any) string {
 	switch value.(type) {

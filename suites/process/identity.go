@@ -124,3 +124,55 @@ func Digest(path string) string {
 	}
 	return hex.EncodeToString(sum.Sum(nil))
 }
+
+// UsesNVIDIA tells whether a process, or one that it started, has a device of the NVIDIA driver open. It is an error where the
+// system does not let this process look.
+func UsesNVIDIA(pid int) (bool, error) {
+	for _, member := range family(pid) {
+		folder := filepath.Join("/proc", strconv.Itoa(member), "fd")
+		entries, err := os.ReadDir(folder)
+		if err != nil {
+			return false, fmt.Errorf("what process %d has open cannot be seen: %w", member, err)
+		}
+		for _, entry := range entries {
+			target, err := os.Readlink(filepath.Join(folder, entry.Name()))
+			if err == nil && nvidiaCard.MatchString(target) {
+				return true, nil
+			}
+		}
+	}
+	return false, nil
+}
+
+// nvidiaCard is the device file of one card; those for control are opened by anybody who asks whether there is a card.
+var nvidiaCard = regexp.MustCompile(`^/dev/nvidia[0-9]+$`)
+
+// family is a process with all that descend from it, by their parents in /proc (proc(5), /proc/pid/stat).
+func family(pid int) []int {
+	children := map[int][]int{}
+	folders, err := filepath.Glob("/proc/[0-9]*")
+	if err != nil {
+		return []int{pid}
+	}
+	for _, folder := range folders {
+		text, err := os.ReadFile(filepath.Join(folder, "stat"))
+		if err != nil {
+			continue // it has ended meanwhile
+		}
+		_, rest, _ := strings.Cut(string(text), ") ") // the name may hold spaces
+		fields := strings.Fields(rest)
+		if len(fields) < 2 {
+			continue
+		}
+		parent, err := strconv.Atoi(fields[1])
+		own, ownErr := strconv.Atoi(filepath.Base(folder))
+		if err == nil && ownErr == nil {
+			children[parent] = append(children[parent], own)
+		}
+	}
+	members := []int{pid}
+	for at := 0; at < len(members); at++ {
+		members = append(members, children[members[at]]...)
+	}
+	return members
+}

@@ -33,6 +33,8 @@ type Profile struct {
 	// file that a worker serves which the harness does not give it.
 	ModelName   string
 	ModelSHA256 string
+	// Numerics says by what answers are judged: Canonical, bit for bit, or Own, within stated bounds.
+	Numerics string
 	// Header goes with every request, the key among it. Its values never reach a report.
 	Header map[string]string
 	// Options are how the command is given what a spec needs, by name: arguments with {value}.
@@ -53,8 +55,15 @@ var settings = []struct{ name, env, usage string }{
 	{"device", "GATE_DEVICE", "auto (default), cpu, sim or cuda:N"},
 	{"model", "GATE_MODEL", "GGUF file; default: the bundled model"},
 	{"model-name", "GATE_MODEL_NAME", "name by which requests ask for the model; default: the first that the worker lists"},
+	{"numerics", "GATE_NUMERICS", "canonical: the worker promises the bits of native/NUMERICS.md; own: answers are judged within bounds"},
 	{"report-dir", "GATE_REPORT_DIR", "folder of the report"},
 }
+
+// The numerics of a worker. Without a word, `worker serve` and what takes its flags is canonical, any other has its own.
+const (
+	Canonical = "canonical"
+	Own       = "own"
+)
 
 // keyVariable holds a key itself.
 const keyVariable = "GATE_API_KEY"
@@ -100,7 +109,7 @@ func newProfile(folder string, given map[string]string) (Profile, error) {
 		p.Command = command
 	}
 	for name, field := range map[string]*string{
-		"native-lib": &p.NativeLib, "api": &p.API, "device": &p.Device, "model": &p.Model, "model-name": &p.ModelName, "report-dir": &p.ReportDir,
+		"native-lib": &p.NativeLib, "api": &p.API, "device": &p.Device, "model": &p.Model, "model-name": &p.ModelName, "numerics": &p.Numerics, "report-dir": &p.ReportDir,
 	} {
 		if value, isGiven := given[name]; isGiven {
 			*field = value
@@ -148,6 +157,9 @@ func (p *Profile) complete() error {
 	}
 	if p.API != api.Touchstone && p.API != api.OpenAICompletions && p.API != api.OpenAIChat {
 		return fmt.Errorf("--api (GATE_API): %q is not touchstone, openai-completions or openai-chat", p.API)
+	}
+	if p.Numerics != "" && p.Numerics != Canonical && p.Numerics != Own {
+		return fmt.Errorf("--numerics (GATE_NUMERICS): %q is not canonical or own", p.Numerics)
 	}
 	if !devicePattern.MatchString(p.Device) {
 		return fmt.Errorf("--device (GATE_DEVICE): %q is not auto, cpu, sim or cuda:N", p.Device)
@@ -204,8 +216,19 @@ func (p *Profile) path(path string) string {
 // Bundled tells whether the subject is the worker of this repository.
 func (p *Profile) Bundled() bool { return p.URL == "" && len(p.Command) == 0 }
 
+// Promises tells whether the worker claims canonical numerics: its answers must then be equal, bit for bit.
+func (p *Profile) Promises() bool {
+	if p.Numerics != "" {
+		return p.Numerics == Canonical
+	}
+	return p.Bundled() || p.API == api.Touchstone || len(p.Options) == len(touchstoneOptions)
+}
+
 // GivesModel tells whether the worker serves the file that the harness names.
 func (p *Profile) GivesModel() bool { return p.Bundled() || p.commandTakes("{model}") }
+
+// KnowsModel tells whether the file that the worker serves is known.
+func (p *Profile) KnowsModel() bool { return p.GivesModel() || p.ModelSHA256 != "" }
 
 func (p *Profile) commandTakes(placeholder string) bool {
 	return strings.Contains(strings.Join(p.Command, "\x00"), placeholder)

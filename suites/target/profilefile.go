@@ -22,6 +22,7 @@ type profileFile struct {
 	Model       string            `yaml:"model"`
 	ModelName   string            `yaml:"model-name"`
 	ModelSHA256 string            `yaml:"model-sha256"`
+	Numerics    string            `yaml:"numerics"`
 	APIKeyFile  string            `yaml:"api-key-file"`
 	APIKeyEnv   string            `yaml:"api-key-env"` // name of the variable that holds the key
 	Headers     map[string]string `yaml:"headers"`
@@ -52,7 +53,7 @@ func (p *Profile) read(path string) error {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	p.URL, p.NativeLib, p.API, p.Device, p.Model = file.URL, file.NativeLib, file.API, file.Device, file.Model
-	p.ModelName, p.ModelSHA256 = file.ModelName, file.ModelSHA256
+	p.ModelName, p.ModelSHA256, p.Numerics = file.ModelName, file.ModelSHA256, file.Numerics
 	if p.Command, err = shellquote.Split(file.Command); err != nil {
 		return fmt.Errorf("%s: command: %w", path, err)
 	}

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -69,6 +70,10 @@ func (t *Target) describe(ctx context.Context) verdict.Subject {
 	}
 	if response.JSON(&health) == nil {
 		out.WorkerVersion, out.Device = health.Version, health.Device
+		// What runs on no card runs on the processor, by the system's word.
+		if onCard, seen := t.OnCard(); seen && !onCard && processors.MatchString(health.Device) {
+			out.Shown.Device = true
+		}
 		if health.Model != "" && out.Model == "" {
 			out.Model = health.Model
 		}
@@ -110,4 +115,18 @@ func (t *Target) reachable(ctx context.Context) error {
 		return errors.New("it answers 401 to POST /tokenize: give its key with --api-key-file or GATE_API_KEY")
 	}
 	return nil
+}
+
+// processors are names of devices that are none of a card's.
+var processors = regexp.MustCompile(`(?i)^(cpu|sim)`)
+
+// OnCard tells whether the shared worker has a card of the NVIDIA driver open; seen is false where the system does not tell, as
+// for a worker of another machine.
+func (t *Target) OnCard() (onCard, seen bool) {
+	identity, err := process.Listening(t.port())
+	if err != nil {
+		return false, false
+	}
+	onCard, err = process.UsesNVIDIA(identity.PID)
+	return onCard, err == nil
 }
