@@ -116,15 +116,18 @@ struct Linear {
     }
   }
 
-  // Adds the products of inputs 4 kFrom ... 4 kTo - 1 to the sums.
-  template <int kDtype, int kFrom, int kTo, int kPanels, int kColumns>
+  // Adds the products of inputs 4 kFrom ... 4 kTo - 1 to the sums, to kSplit sums of each output in turn.
+  template <int kDtype, int kFrom, int kTo, int kSplit, int kPanels, int kColumns>
   static void Steps(const uint8_t* const (&values)[kPanels], const QuantizedActivations* const (&x)[kColumns],
-                    Sums (&sums)[kPanels][kColumns]) {
+                    Sums (&sums)[kSplit][kPanels][kColumns]) {
     if constexpr (kFrom < kTo) {
       typename Isa::Weights w[kPanels];
       for (int p = 0; p < kPanels; p++) w[p] = Isa::template Widen<kDtype == TS_Q8_0>(Values<kDtype, kFrom>(values[p]));
       for (int j = 0; j < kColumns; j++) {
-        for (int p = 0; p < kPanels; p++) sums[p][j] = Isa::Dot(sums[p][j], w[p], x[j]->q + 4 * kFrom);
+        for (int p = 0; p < kPanels; p++) {
+          Sums& sum = sums[kFrom % kSplit][p][j];
+          sum = Isa::Dot(sum, w[p], x[j]->q + 4 * kFrom);
+        }
       }
       Steps<kDtype, kFrom + 1, kTo>(values, x, sums);
     }
@@ -135,17 +138,23 @@ struct Linear {
   static void Scaled(const uint8_t* const (&values)[kPanels], const Floats (&scale)[kPanels],
                      const QuantizedActivations* const (&x)[kColumns], Floats (&chain)[kPanels][kColumns]) {
     constexpr int kOffset = kDtype == TS_Q8_0 ? 0 : QuantOffset(kDtype);
-    Sums sums[kPanels][kColumns];
+    constexpr int kSplit = kPanels * kColumns < 4 ? 2 : 1;  // so that few outputs need not wait for each addition
+    Sums sums[kSplit][kPanels][kColumns];
     for (int j = 0; j < kColumns; j++) {
       int32_t ones = 0;
       for (int half = kFrom / 4; half < kTo / 4; half++) ones += x[j]->half_sum[half];
-      for (int p = 0; p < kPanels; p++) sums[p][j] = Isa::StartSums(-kOffset * ones);
+      for (int p = 0; p < kPanels; p++) {
+        sums[0][p][j] = Isa::StartSums(-kOffset * ones);
+        if constexpr (kSplit == 2) sums[1][p][j] = Isa::StartSums(0);
+      }
     }
     Steps<kDtype, kFrom, kTo>(values, x, sums);
     for (int j = 0; j < kColumns; j++) {
       const Floats step = Isa::Broadcast(x[j]->step);
       for (int p = 0; p < kPanels; p++) {
-        chain[p][j] = Isa::MulAdd(Isa::Mul(scale[p], step), Isa::ToFloat(Isa::Total(sums[p][j])), chain[p][j]);
+        typename Isa::Ints sum = Isa::Total(sums[0][p][j]);
+        if constexpr (kSplit == 2) sum = Isa::AddInt(sum, Isa::Total(sums[1][p][j]));
+        chain[p][j] = Isa::MulAdd(Isa::Mul(scale[p], step), Isa::ToFloat(sum), chain[p][j]);
       }
     }
   }
