@@ -38,6 +38,9 @@ func (s *Stream) Push(id int32) string {
 	return text
 }
 
+// Held tells whether the stream holds back the beginning of a character.
+func (s *Stream) Held() bool { return len(s.pending) > 0 }
+
 // Flush ends the stream and gives U+FFFD for a character that was not completed.
 func (s *Stream) Flush() string {
 	text := toValid(s.pending)

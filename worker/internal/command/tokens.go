@@ -1,8 +1,6 @@
 package command
 
 import (
-	"unicode/utf8"
-
 	"touchstone/worker/engine"
 	"touchstone/worker/tokenizer"
 )
@@ -39,7 +37,7 @@ func (t *tokens) Count(text string) (int, error) {
 
 // NewDecoder decodes what follows a prompt.
 func (t *tokens) NewDecoder() engine.Decoder {
-	return &decoder{Stream: tokenizer.NewStream(t.Tokenizer, true), tokens: t}
+	return tokenizer.NewStream(t.Tokenizer, true)
 }
 
 // control gives the name of a control token if the model has it.
@@ -48,30 +46,4 @@ func (t *tokens) control(id int32, ok bool) string {
 		return ""
 	}
 	return string(t.Piece(id))
-}
-
-// decoder also knows whether its stream holds back part of a character.
-type decoder struct {
-	*tokenizer.Stream
-	tokens *tokens
-	tail   []byte // the last bytes, at most a character's
-}
-
-// Push takes a token and gives the text that is complete now.
-func (d *decoder) Push(id int32) string {
-	if !d.tokens.IsControl(id) {
-		d.tail = append(d.tail, d.tokens.Piece(id)...)
-		d.tail = d.tail[max(0, len(d.tail)-utf8.UTFMax):]
-	}
-	return d.Stream.Push(id)
-}
-
-// Held tells whether the last bytes begin a character that is not complete.
-func (d *decoder) Held() bool {
-	for n := 1; n < utf8.UTFMax && n <= len(d.tail); n++ {
-		if last := d.tail[len(d.tail)-n:]; utf8.RuneStart(last[0]) {
-			return !utf8.FullRune(last)
-		}
-	}
-	return false
 }
