@@ -88,7 +88,8 @@ func Of(pid int) (Identity, error) {
 	return identity, nil
 }
 
-// scriptOf is the first argument of a process that is a file.
+// scriptOf is the first argument of a process that is a file; none if the interpreter runs a module or a piece of code, where a
+// file among the arguments, such as a model, is no program.
 func scriptOf(folder string) string {
 	line, err := os.ReadFile(filepath.Join(folder, "cmdline"))
 	if err != nil {
@@ -96,6 +97,9 @@ func scriptOf(folder string) string {
 	}
 	arguments := strings.Split(strings.TrimRight(string(line), "\x00"), "\x00")
 	for _, argument := range arguments[1:] {
+		if argument == "-m" || argument == "-c" || argument == "-e" {
+			return ""
+		}
 		path := argument
 		if !filepath.IsAbs(path) {
 			working, err := os.Readlink(filepath.Join(folder, "cwd"))

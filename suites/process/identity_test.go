@@ -33,11 +33,29 @@ func TestListeningFindsThisProcess(t *testing.T) {
 
 // The worker is the script, not the interpreter that many workers share.
 func TestAnInterpretedWorkerIsItsScript(t *testing.T) {
+	const waiting = "echo ready; read -r line\n"
 	script := filepath.Join(t.TempDir(), "server.sh")
-	if err := os.WriteFile(script, []byte("echo ready; read -r line\n"), 0o600); err != nil {
+	if err := os.WriteFile(script, []byte(waiting), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	command := exec.CommandContext(t.Context(), "bash", "--norc", script)
+	identity := interpreted(t, "--norc", script)
+	if identity.Path != script || identity.SHA256 != Digest(script) || !strings.Contains(identity.Interpreter, "bash") {
+		t.Errorf("got %+v, want the script %s", identity, script)
+	}
+	if members := family(os.Getpid()); len(members) < 2 || members[1] != identity.PID {
+		t.Errorf("the family of this process is %v, want %d in it", members, identity.PID)
+	}
+	// A file that code without a file of its own is given, such as a model, is no worker.
+	identity = interpreted(t, "-c", waiting, script)
+	if filepath.Base(identity.Path) != "bash" || identity.SHA256 != Digest(identity.Path) || identity.Interpreter != "" {
+		t.Errorf("got %+v, want bash itself", identity)
+	}
+}
+
+// interpreted tells what a bash is that says when it is ready, and waits until the test ends.
+func interpreted(t *testing.T, arguments ...string) Identity {
+	t.Helper()
+	command := exec.CommandContext(t.Context(), "bash", arguments...)
 	input, err := command.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -49,6 +67,10 @@ func TestAnInterpretedWorkerIsItsScript(t *testing.T) {
 	if err := command.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		_ = input.Close()
+		_ = command.Wait() // the script ends with its input, whatever its status
+	})
 	ready := make([]byte, 5)
 	if _, err := output.Read(ready); err != nil {
 		t.Fatal(err)
@@ -57,14 +79,5 @@ func TestAnInterpretedWorkerIsItsScript(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if identity.Path != script || identity.SHA256 != Digest(script) || !strings.Contains(identity.Interpreter, "bash") {
-		t.Errorf("got %+v, want the script %s", identity, script)
-	}
-	if members := family(os.Getpid()); len(members) < 2 || members[1] != command.Process.Pid {
-		t.Errorf("the family of this process is %v, want %d in it", members, command.Process.Pid)
-	}
-	if err := input.Close(); err != nil {
-		t.Fatal(err)
-	}
-	_ = command.Wait() // the script ends with its input, whatever its status
+	return identity
 }

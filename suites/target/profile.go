@@ -258,13 +258,16 @@ func (p *Profile) Secrets() []string {
 	return values
 }
 
+// placeholders undoes the quoting of a command's own braces.
+var placeholders = strings.NewReplacer(`\{port}`, "{port}", `\{model}`, "{model}", `\{device}`, "{device}")
+
 // Label names the subject before anything is known of it.
 func (p *Profile) Label() string {
 	switch {
 	case p.URL != "":
 		return p.URL
 	case len(p.Command) > 0:
-		return shellquote.Join(p.Command...)
+		return placeholders.Replace(shellquote.Join(p.Command...))
 	}
 	return "touchstone"
 }
