@@ -133,7 +133,7 @@ func runSoak() (_ soak.Report, err error) {
 	if err != nil {
 		return report, err
 	}
-	plan := soak.NewPlan(seed, soak.Offered(subject))
+	plan := soak.NewPlan(seed, subject)
 	ledger, err := soak.OpenLedger(path, soak.NewHeader(plan, executor.Subject(), shard, machine))
 	if err != nil {
 		return report, err

@@ -16,7 +16,6 @@ import (
 type door struct {
 	api              api.API
 	logits, logprobs bool
-	extensions       bool // top-k, min-p and repetition penalty
 }
 
 // newDoor asks a plain request with all that there is to ask for, and less where that is refused.
@@ -25,7 +24,7 @@ func newDoor(ctx context.Context, t *target.Target) (door, error) {
 	probe := Greedy("Hello", 2)
 	var refusal error
 	for _, offer := range []door{{logits: true, logprobs: true}, {logprobs: true}, {logits: true}, {}} {
-		offer.api, offer.extensions = over, over.Name() == api.Touchstone
+		offer.api = over
 		outcome, _, err := offer.ask(ctx, t.Client(), probe, nil)
 		if err == nil && offer.logprobs && len(outcome.Logprobs) == 0 {
 			offer.logprobs = false // some servers have a shape of their own, which is not compared
@@ -41,11 +40,8 @@ func newDoor(ctx context.Context, t *target.Target) (door, error) {
 // ask sends a request and reads its answer. began, if set, is called when the answer begins.
 func (d door) ask(ctx context.Context, client *wire.Client, request Request, began func()) (outcome Outcome, firstToken time.Duration, err error) {
 	asked := api.Request{
-		Prompt: request.Prompt, MaxTokens: request.MaxTokens, Temperature: request.Temperature, TopP: request.TopP, RepetitionPenalty: 1,
-		Seed: request.Seed, LogitsHash: d.logits,
-	}
-	if d.extensions {
-		asked.TopK, asked.MinP, asked.RepetitionPenalty = request.TopK, request.MinP, request.RepetitionPenalty
+		Prompt: request.Prompt, MaxTokens: request.MaxTokens, Temperature: request.Temperature, TopK: request.TopK, TopP: request.TopP,
+		MinP: request.MinP, RepetitionPenalty: request.RepetitionPenalty, Seed: request.Seed, LogitsHash: d.logits,
 	}
 	if d.logprobs {
 		asked.Logprobs = 1

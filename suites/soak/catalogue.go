@@ -2,44 +2,34 @@ package soak
 
 import (
 	"touchstone/suites/api"
+	"touchstone/suites/expectation"
 	"touchstone/suites/target"
 )
 
-// topics make prompts that come in pairs: the second of a pair goes on where the first ends.
-var topics = []string{
-	"winter", "an old pond in the style of bashō", "GPU computing", "the night train to the sea", "rain on a tin roof",
-	"a café in Zürich", "3.14159 and other numbers", "silence", "the 😀 in a message", "two\nlines", "frost", "a spider's thread",
-}
+// pairs is how many pairs of requests a plan has.
+const pairs = 12
 
-// continuations end the second prompts of pairs.
-var continuations = []string{" and the moon", ", please", " at dawn, in the voice of a tired gardener who counts every syllable on the fingers of one hand"}
-
-// temperatures of drawn requests; 0 is greedy.
-var temperatures = []float64{0, 0.7, 1, 1.3}
-
-// NewPlan draws a catalogue of requests from the master seed and offers the factors that the target can vary.
-func NewPlan(masterSeed uint64, factors []Factor) Plan {
-	plan := Plan{MasterSeed: masterSeed, Factors: factors}
-	for i, topic := range topics {
-		d := newDraw(masterSeed, -2-i)
-		first := "Write a haiku about " + topic
-		for _, prompt := range []string{first, first + continuations[d.below(len(continuations))]} {
-			request := Request{
-				Prompt: prompt, MaxTokens: 4 + d.below(21), Temperature: temperatures[d.below(len(temperatures))], TopP: 1,
-				RepetitionPenalty: 1, Seed: d.uint64(),
-			}
-			switch d.below(4) {
-			case 0:
-				request.TopK = 1 + d.below(40)
-			case 1:
-				request.TopP = 0.9
-			case 2:
-				request.MinP, request.RepetitionPenalty = 0.05, 1.2
-			}
-			plan.Requests = append(plan.Requests, request)
+// NewPlan draws requests that nobody can foresee who does not know the master seed, in pairs that share a prefix, and offers the
+// factors that the target can vary.
+func NewPlan(masterSeed uint64, t *target.Target) Plan {
+	plan := Plan{MasterSeed: masterSeed, Factors: Offered(t)}
+	for i := range pairs {
+		for _, q := range expectation.Pair(masterSeed, i, takes(t.Profile.API)) {
+			plan.Requests = append(plan.Requests, Request{
+				Prompt: q.Prompt.Text, MaxTokens: q.MaxTokens, Temperature: q.Temperature, TopK: q.TopK, TopP: q.TopP, MinP: q.MinP,
+				RepetitionPenalty: q.RepetitionPenalty, Seed: q.SamplingSeed,
+			})
 		}
 	}
 	return plan
+}
+
+// takes is what requests over an API have words for.
+func takes(name string) expectation.Offer {
+	if name == api.Touchstone {
+		return expectation.Everything()
+	}
+	return expectation.Offer{Text: true, SeedBits: 31, MaxTokens: 2048}
 }
 
 // The factors that executors know, beside Route and Company.

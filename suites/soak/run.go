@@ -146,7 +146,7 @@ func (s *Settings) prepare(ctx context.Context, plan *Plan) error {
 			continue
 		}
 		changed := plan.Requests[request]
-		changed.Seed++
+		changed.Seed ^= 1
 		outcome, err := s.Executor.Reference(ctx, changed)
 		if err != nil {
 			return fmt.Errorf("the control of request %d: %w", request, errors.Join(err, ctx.Err()))
@@ -161,11 +161,13 @@ func (s *Settings) prepare(ctx context.Context, plan *Plan) error {
 // maxControls bounds the requests that are sent with another seed.
 const maxControls = 8
 
-// controlRequests are the requests whose output depends most on the seed: the hottest first, then the longest.
+// controlRequests are the requests whose output depends most on the seed, which no setting narrows to a token or two: the hottest
+// first, then the longest.
 func controlRequests(plan *Plan) []int {
 	var hot []int
 	for i, request := range plan.Requests {
-		if request.Temperature > 0 && request.TopK != 1 {
+		wide := (request.TopK == 0 || request.TopK > 4) && request.TopP >= 0.5 && request.MinP <= 0.1 && request.RepetitionPenalty >= 0.7
+		if request.Temperature > 0 && wide {
 			hot = append(hot, i)
 		}
 	}
