@@ -2,8 +2,8 @@ package expectation
 
 // What a pair's prompts and answers are made of: a pair is asked for again and again, so it is short.
 const (
-	leastWords, mostWords   = 3, 8  // of the first prompt
-	mostMore                = 6     // words by which the second goes on
+	leastWords, mostWords   = 2, 4  // of the first prompt
+	mostMore                = 2     // words by which the second goes on
 	leastAnswer, mostAnswer = 4, 24 // tokens
 	// pairTopK is the most that top_k is: the model and its vocabulary need not be known.
 	pairTopK = 100

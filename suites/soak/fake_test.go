@@ -7,7 +7,8 @@ import (
 	"fmt"
 	"strconv"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	soaking "touchstone/suites/soak"
 )
 
 // fakeExecutor answers with tokens that are a function of the request alone, as a deterministic worker would.
@@ -27,8 +28,8 @@ func (f *fakeExecutor) Reference(_ context.Context, request soak.Request) (soak.
 	return f.outcome(request), nil
 }
 
-func (f *fakeExecutor) Execute(ctx context.Context, plan *soak.Plan, run soak.Run) (soak.Execution, error) {
-	var execution soak.Execution
+func (f *fakeExecutor) Execute(ctx context.Context, plan *soak.Plan, run soak.Run) (soaking.Execution, error) {
+	var execution soaking.Execution
 	if err := ctx.Err(); err != nil {
 		return execution, err
 	}

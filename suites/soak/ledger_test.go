@@ -13,7 +13,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	soaking "touchstone/suites/soak"
 )
 
 const (
@@ -26,7 +27,7 @@ const (
 func soakAsChild(path string) int {
 	ledger, err := soak.OpenLedger(path, header(fakePlan(childSeed), soak.Shard{}))
 	if err == nil {
-		err = soak.Soak(context.Background(), soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})
+		err = soaking.Soak(context.Background(), soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -65,7 +66,7 @@ var _ = Describe("a ledger", func() {
 		Expect(err).NotTo(HaveOccurred())
 		defer func() { Expect(ledger.Close()).To(Succeed()) }()
 		Expect(before).To(BeNumerically(">", 20))
-		Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})).To(Succeed())
+		Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})).To(Succeed())
 		Expect(ledger.Done()).To(Equal(childRuns))
 		whole := inMemory(ctx, &fakeExecutor{}, fakePlan(childSeed), childRuns, soak.Shard{})
 		read, err := soak.ReadLedger(path)
@@ -78,7 +79,7 @@ var _ = Describe("a ledger", func() {
 		plan := fakePlan(4)
 		ledger, err := soak.OpenLedger(path, header(plan, soak.Shard{}))
 		Expect(err).NotTo(HaveOccurred())
-		Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
+		Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
 		Expect(ledger.Close()).To(Succeed())
 		text, err := os.ReadFile(path)
 		Expect(err).NotTo(HaveOccurred())
@@ -91,7 +92,7 @@ var _ = Describe("a ledger", func() {
 			again, err := soak.OpenLedger(path, header(plan, soak.Shard{}))
 			Expect(err).NotTo(HaveOccurred(), "cut at %d", cut)
 			Expect(again.Done()).To(Equal(2))
-			Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: again, Runs: 3})).To(Succeed())
+			Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: again, Runs: 3})).To(Succeed())
 			Expect(again.Close()).To(Succeed())
 			read, err := soak.ReadLedger(path)
 			Expect(err).NotTo(HaveOccurred())
@@ -124,7 +125,7 @@ var _ = Describe("a ledger", func() {
 		path := ledgerPath()
 		ledger, err := soak.OpenLedger(path, header(fakePlan(1), soak.Shard{}))
 		Expect(err).NotTo(HaveOccurred())
-		Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
+		Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
 		Expect(ledger.Close()).To(Succeed())
 		text, err := os.ReadFile(path)
 		Expect(err).NotTo(HaveOccurred())

@@ -10,14 +10,15 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	soaking "touchstone/suites/soak"
 )
 
 // inMemory soaks with the fake and returns the ledger.
-func inMemory(ctx context.Context, executor soak.Executor, plan soak.Plan, runs int, shard soak.Shard) *soak.Ledger {
+func inMemory(ctx context.Context, executor soaking.Executor, plan soak.Plan, runs int, shard soak.Shard) *soak.Ledger {
 	GinkgoHelper()
 	ledger := soak.NewLedger(header(plan, shard))
-	Expect(soak.Soak(ctx, soak.Settings{Executor: executor, Ledger: ledger, Runs: runs, Shard: shard})).To(Succeed())
+	Expect(soaking.Soak(ctx, soaking.Settings{Executor: executor, Ledger: ledger, Runs: runs, Shard: shard})).To(Succeed())
 	return ledger
 }
 
@@ -136,7 +137,7 @@ var _ = Describe("a soak", func() {
 	It("catches, names and minimises a token that is flipped in one run of N, in 20 of 20 trials", func(ctx SpecContext) {
 		for trial := range uint64(20) {
 			n := 20 + int(trial)*9
-			executor := &soak.Flip{Executor: &fakeExecutor{}, N: n, Seed: trial}
+			executor := &soaking.Flip{Executor: &fakeExecutor{}, N: n, Seed: trial}
 			ledger := inMemory(ctx, executor, fakePlan(trial), n, soak.Shard{})
 			report := soak.NewReport(&ledger.Contents)
 			Expect(report.Verdict).To(Equal("FAIL"), "trial %d, one in %d", trial, n)
@@ -156,7 +157,7 @@ var _ = Describe("a soak", func() {
 				}
 			}
 
-			minimum, err := soak.Minimise(ctx, executor, &ledger.Contents, run, 2*n)
+			minimum, err := soaking.Minimise(ctx, executor, &ledger.Contents, run, 2*n)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(minimum.Reproduced).To(BeTrue())
 			Expect(minimum.Keep).To(BeEmpty(), "no factor is to blame for it")
@@ -171,7 +172,7 @@ var _ = Describe("a soak", func() {
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Divergences).NotTo(BeEmpty())
 		first := report.Divergences[0]
-		minimum, err := soak.Minimise(ctx, executor, &ledger.Contents, ledger.Records[first.Run].Run, 1)
+		minimum, err := soaking.Minimise(ctx, executor, &ledger.Contents, ledger.Records[first.Run].Run, 1)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(minimum.Keep).To(ConsistOf("route=native", "threads=4", HavePrefix("company=")))
 		Expect(minimum.Executions).To(BeNumerically("<=", 60))
@@ -194,7 +195,7 @@ var _ = Describe("a soak", func() {
 			return nil
 		}}
 		ledger := soak.NewLedger(header(fakePlan(1), soak.Shard{}))
-		err := soak.Soak(ctx, soak.Settings{Executor: executor, Ledger: ledger, Runs: 100})
+		err := soaking.Soak(ctx, soaking.Settings{Executor: executor, Ledger: ledger, Runs: 100})
 		Expect(err).To(MatchError(ContainSubstring("10 runs in a row had no answer; the last one: connection refused")))
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Verdict).To(Equal("FAIL"))
@@ -205,19 +206,19 @@ var _ = Describe("a soak", func() {
 	It("ends with what was done when it is cancelled or its time is over", func(ctx SpecContext) {
 		cancelled, cancel := context.WithCancel(ctx)
 		ledger := soak.NewLedger(header(fakePlan(1), soak.Shard{}))
-		settings := soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 100, Observe: func(r soak.Record) {
+		settings := soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 100, Observe: func(r soak.Record) {
 			if r.Index == 41 {
 				cancel()
 			}
 		}}
-		Expect(soak.Soak(cancelled, settings)).To(Succeed())
+		Expect(soaking.Soak(cancelled, settings)).To(Succeed())
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Verdict).To(Equal("INCOMPLETE"))
 		Expect(report.Runs).To(Equal(42))
 		Expect(report.Missing).To(Equal(58))
 
 		settings.Runs, settings.Duration, settings.Observe = 0, 20*time.Millisecond, nil
-		Expect(soak.Soak(ctx, settings)).To(Succeed())
+		Expect(soaking.Soak(ctx, settings)).To(Succeed())
 		Expect(len(ledger.Records)).To(BeNumerically(">", 42))
 	})
 })

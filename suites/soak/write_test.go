@@ -10,16 +10,17 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	soaking "touchstone/suites/soak"
 )
 
 // written soaks into a folder and returns it.
-func written(ctx SpecContext, executor soak.Executor, runs int) string {
+func written(ctx SpecContext, executor soaking.Executor, runs int) string {
 	GinkgoHelper()
 	dir := GinkgoT().TempDir()
 	ledger, err := soak.OpenLedger(filepath.Join(dir, soak.LedgerFile), header(fakePlan(1), soak.Shard{}))
 	Expect(err).NotTo(HaveOccurred())
-	Expect(soak.Soak(ctx, soak.Settings{Executor: executor, Ledger: ledger, Runs: runs})).To(Succeed())
+	Expect(soaking.Soak(ctx, soaking.Settings{Executor: executor, Ledger: ledger, Runs: runs})).To(Succeed())
 	Expect(ledger.Close()).To(Succeed())
 	_, err = soak.WriteReport(dir)
 	Expect(err).NotTo(HaveOccurred())
