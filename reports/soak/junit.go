@@ -1,45 +1,22 @@
 package soak
 
 import (
-	"encoding/xml"
 	"fmt"
 	"strings"
-	"unicode/utf8"
+
+	"touchstone/reports/junit"
+	"touchstone/reports/verdict"
 )
-
-type junitSuite struct {
-	XMLName  xml.Name    `xml:"testsuite"`
-	Name     string      `xml:"name,attr"`
-	Tests    int         `xml:"tests,attr"`
-	Failures int         `xml:"failures,attr"`
-	Skipped  int         `xml:"skipped,attr"`
-	Time     string      `xml:"time,attr"`
-	Cases    []junitCase `xml:"testcase"`
-}
-
-type junitCase struct {
-	Name      string        `xml:"name,attr"`
-	Classname string        `xml:"classname,attr"`
-	Failure   *junitOutcome `xml:"failure,omitempty"`
-	Skipped   *junitOutcome `xml:"skipped,omitempty"`
-	Output    string        `xml:"system-out,omitempty"`
-}
-
-type junitOutcome struct {
-	Message string `xml:"message,attr"`
-}
 
 // renderJUnit gives one testcase a request, one for all runs together and one for the controls.
 func renderJUnit(r *Report) ([]byte, error) {
-	suite := junitSuite{Name: legal("determinism soak: " + r.Line), Time: fmt.Sprintf("%.3f", r.Timing.Seconds)}
+	var cases []junit.Case
 	add := func(name, output string, problems []string) {
-		c := junitCase{Name: legal(name), Classname: "soak", Output: legal(output)}
-		suite.Tests++
+		c := junit.Case{Name: name, Output: output, State: verdict.Passed}
 		if len(problems) > 0 {
-			suite.Failures++
-			c.Failure = &junitOutcome{Message: legal(strings.Join(problems, "\n"))}
+			c.State, c.Reason = verdict.Failed, strings.Join(problems, "\n")
 		}
-		suite.Cases = append(suite.Cases, c)
+		cases = append(cases, c)
 	}
 	var failures []string
 	for _, failure := range r.Failures {
@@ -60,23 +37,11 @@ func renderJUnit(r *Report) ([]byte, error) {
 		add(fmt.Sprintf("request %d has one distinct output: %s", row.Request, row.Prompt), plural(row.Outputs, "output"), divergences)
 	}
 	if r.Verdict == "INCOMPLETE" {
-		suite.Tests++
-		suite.Skipped++
-		suite.Cases = append(suite.Cases, junitCase{Name: "all runs were done", Classname: "soak", Skipped: &junitOutcome{Message: legal(r.Line)}})
+		cases = append(cases, junit.Case{Name: "all runs were done", State: verdict.NotRun, Reason: r.Line})
 	}
-	text, err := xml.MarshalIndent(suite, "", "  ")
+	text, err := junit.EncodeCases("determinism soak: "+r.Line, "soak", r.Timing.Seconds, cases)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", JUnitFile, err)
 	}
-	return append([]byte(xml.Header), append(text, '\n')...), nil
-}
-
-// legal drops what XML cannot hold.
-func legal(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r == utf8.RuneError || r < ' ' && r != '\n' && r != '\t' {
-			return '�'
-		}
-		return r
-	}, text)
+	return text, nil
 }

@@ -57,12 +57,16 @@ var _ = Describe("a written report", func() {
 		Expect(report.Divergences[0].Run).To(Equal(17))
 		text, err = os.ReadFile(filepath.Join(dir, soak.JUnitFile))
 		Expect(err).NotTo(HaveOccurred())
-		var suite struct {
-			Tests    int        `xml:"tests,attr"`
-			Failures int        `xml:"failures,attr"`
-			Cases    []struct{} `xml:"testcase"`
+		var suites struct {
+			Suites []struct {
+				Tests    int        `xml:"tests,attr"`
+				Failures int        `xml:"failures,attr"`
+				Cases    []struct{} `xml:"testcase"`
+			} `xml:"testsuite"`
 		}
-		Expect(xml.Unmarshal(text, &suite)).To(Succeed())
+		Expect(xml.Unmarshal(text, &suites)).To(Succeed())
+		Expect(suites.Suites).To(HaveLen(1))
+		suite := suites.Suites[0]
 		Expect(suite.Failures).To(Equal(1))
 		Expect(suite.Cases).To(HaveLen(suite.Tests))
 	})
