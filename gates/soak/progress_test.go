@@ -9,7 +9,7 @@ import (
 	"github.com/schollz/progressbar/v3"
 	"golang.org/x/term"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
 )
 
 // progress tells how far a soak is: a bar on a terminal, a line a minute elsewhere.

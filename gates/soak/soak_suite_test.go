@@ -16,8 +16,9 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"touchstone/reports/soak"
 	"touchstone/suites/checkout"
-	"touchstone/suites/soak"
+	soaking "touchstone/suites/soak"
 	"touchstone/suites/target"
 )
 
@@ -121,26 +122,26 @@ func runSoak() (_ soak.Report, err error) {
 		defer cancel()
 		err = errors.Join(err, subject.Close(closing))
 	}()
-	executor, err := soak.NewExecutor(setup, subject)
+	executor, err := soaking.NewExecutor(setup, subject)
 	if err != nil {
 		return report, err
 	}
 	defer func() { err = errors.Join(err, executor.Close()) }()
 	if *settings.oneIn > 0 {
-		executor = &soak.Flip{Executor: executor, N: *settings.oneIn, Seed: seed}
+		executor = &soaking.Flip{Executor: executor, N: *settings.oneIn, Seed: seed}
 	}
 	machine, err := os.Hostname()
 	if err != nil {
 		return report, err
 	}
-	plan := soak.NewPlan(seed, soak.Offered(subject))
+	plan := soaking.NewPlan(seed, subject)
 	ledger, err := soak.OpenLedger(path, soak.NewHeader(plan, executor.Subject(), shard, machine))
 	if err != nil {
 		return report, err
 	}
 	defer func() { err = errors.Join(err, ledger.Close()) }()
 	progress := newProgress(os.Stdout, seed, ledger)
-	failure := soak.Soak(ctx, soak.Settings{
+	failure := soaking.Soak(ctx, soaking.Settings{
 		Executor: executor, Ledger: ledger, Runs: *settings.runs, Duration: *settings.duration, Shard: shard, Observe: progress.observe,
 	})
 	progress.end()

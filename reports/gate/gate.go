@@ -220,7 +220,7 @@ func (r *run) write() error {
 	r.options.Rerun, r.options.Plan, r.options.Tree = r.gate.Rerun, r.plan, r.gate.Tree
 	r.options.SourcesSHA256, r.options.Teeth = r.gate.SourcesSHA256, r.teeth
 	r.options.Repeated, r.options.RequireComplete, r.options.Redacted = repeatFlag(), r.gate.RequireComplete, r.gate.Redact
-	r.options.Case = os.Getenv("GATE_CASE")
+	r.options.Case, r.options.GivenSeed = os.Getenv("GATE_CASE"), os.Getenv("GATE_SEED")
 	r.options.Subject, r.options.SubjectProblem = r.gate.subject()
 	r.options.Subject.HarnessVersion = reports.HarnessVersion
 	return r.compute()

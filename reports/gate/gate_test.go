@@ -68,7 +68,7 @@ func runSample(scenario string, arguments []string, settings ...setting) outcome
 	}
 	command.Dir = folder
 	command.Env = append(os.Environ(), "SCENARIO="+scenario, "GATE_REPORT_DIR="+filepath.Join(folder, "out"),
-		"GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=", "GATE_REQUIRE_COMPLETE=", "GATE_SIGNING_KEY=", "GATE_TEETH=", "GATE_REDACT=", "GATE_CASE=")
+		"GITHUB_ACTIONS=", "GITHUB_STEP_SUMMARY=", "GATE_REQUIRE_COMPLETE=", "GATE_SIGNING_KEY=", "GATE_TEETH=", "GATE_REDACT=", "GATE_CASE=", "GATE_SEED=")
 	for _, apply := range settings {
 		apply(command)
 	}
@@ -278,6 +278,13 @@ var _ = Describe("Settings", func() {
 
 	It("of a single case keep the run from being more than INCOMPLETE", func() {
 		Expect(runSample("", nil, environment("GATE_CASE=tile 7")).report.Line).To(HaveSuffix("not a full run: only the case GATE_CASE=tile 7"))
+	})
+
+	It("that give the seed of the requests keep the run from being more than INCOMPLETE", func() {
+		got := runSample("", nil, environment("GATE_SEED=7"))
+		Expect(got.report.Verdict).To(Equal(verdict.Incomplete))
+		Expect(got.report.Line).To(HaveSuffix("not a full run: requests that could be foreseen from GATE_SEED=7"))
+		Expect(differences(got.dir, known())).To(BeEmpty())
 	})
 
 	It("that ask for the plan of specs run nothing and write it, which then has to agree", func() {

@@ -133,10 +133,11 @@ var _ = Describe("Verify accepts", func() {
 })
 
 var _ = Describe("Verify refuses", Ordered, ContinueOnFailure, func() {
-	var passing, failing, focused, dry, retried, repeated string
+	var passing, failing, focused, dry, retried, repeated, foreseen string
 	BeforeAll(func() {
 		passing, failing = runSample("", nil).dir, runSample("fails", nil).dir
 		focused, dry = runSample("", []string{"-ginkgo.focus=twice"}).dir, runSample("", []string{"-ginkgo.dry-run"}).dir
+		foreseen = runSample("", nil, environment("GATE_SEED=7")).dir
 		retried, repeated = runSample("must pass repeatedly", nil).dir, runSample("", []string{ginkgoBinary, "--repeat=1"}).dir
 	})
 
@@ -221,6 +222,8 @@ var _ = Describe("Verify refuses", Ordered, ContinueOnFailure, func() {
 			replace("report.json", `"verdict": "INCOMPLETE"`, `"verdict": "PASS"`)(dir)
 		}, `report.json: restrictions[0]: it is missing, the evidence gives "specs run more than once"`),
 		Entry("a repetition hidden", &repeated, replace("run.json", `"repeated": "--repeat=1",`, ""),
+			`report.json: verdict: the report says "INCOMPLETE", the evidence gives "PASS"`),
+		Entry("a given seed hidden", &foreseen, replace("run.json", `"givenSeed": "7",`, ""),
 			`report.json: verdict: the report says "INCOMPLETE", the evidence gives "PASS"`),
 		Entry("teeth claimed", &passing, replace("run.json", `"plan"`, `"teeth": {"sourcesSha256": "5a5a", "rows": {}}, "plan"`), "report.json: teethMeasured"),
 		Entry("the checklist edited", &failing, replace("checklist.md", "FAILED", "PASSED"), "checklist.md: line"),

@@ -31,8 +31,8 @@ type testsuite struct {
 	Errors     int        `xml:"errors,attr"`
 	Skipped    int        `xml:"skipped,attr"`
 	Time       string     `xml:"time,attr"`
-	Timestamp  string     `xml:"timestamp,attr"`
-	Properties []property `xml:"properties>property"`
+	Timestamp  string     `xml:"timestamp,attr,omitempty"`
+	Properties []property `xml:"properties>property,omitempty"`
 	Cases      []testcase `xml:"testcase"`
 }
 
@@ -80,6 +80,10 @@ func Encode(result verdict.Result) ([]byte, error) {
 	if cases := problemCases(result); len(cases) > 0 {
 		all.add(testsuite{Name: result.Gate + " suite", Time: seconds(0), Timestamp: result.Started.UTC().Format("2006-01-02T15:04:05"), Cases: cases})
 	}
+	return encode(all)
+}
+
+func encode(all testsuites) ([]byte, error) {
 	var buffer bytes.Buffer
 	buffer.WriteString(xml.Header)
 	encoder := xml.NewEncoder(&buffer)

@@ -31,7 +31,8 @@ func (r *Registry) Select() (stop func()) {
 				args[body] = func() {}
 			default:
 				return text, args, []error{fmt.Errorf(
-					"spec %q makes the claim %s, which no row of the registry %q lists: put claims on containers, which a gate can leave out", text, claim, r.Gate)}
+					"nothing was run: spec %q makes the claim %s, which no row of the registry %q lists: put claims on containers, "+
+						"which a gate can leave out", text, claim, r.Gate)}
 			}
 		}
 		return text, args, nil

@@ -20,7 +20,7 @@ import (
 //   - A part that a spec recorded as not run takes nothing from what passed; the row and the line say that it is missing.
 //   - FAIL if a MUST row is FAILED or INCONCLUSIVE, anything outside of the specs failed, or a spec ran that proves no row.
 //   - Else INCOMPLETE if a MUST row is NOT RUN, UNPROVEN or waived, or the run was filtered, focused,
-//     dry, retried or repeated.
+//     dry, retried, repeated or of requests that a given seed let foresee.
 //   - Else PASS.
 //   - The exit code is 1 for FAIL, for INCOMPLETE with RequireComplete, and when no row ran at all; else 0.
 //
@@ -276,6 +276,7 @@ func restrictions(report types.Report, options Options) []string {
 	add(config.DryRun, "dry run")
 	add(config.FlakeAttempts > 1, fmt.Sprintf("--flake-attempts=%d", config.FlakeAttempts))
 	add(options.Case != "", "only the case GATE_CASE="+options.Case)
+	add(options.GivenSeed != "", "requests that could be foreseen from GATE_SEED="+options.GivenSeed)
 	add(options.Repeated != "", "repeated with "+options.Repeated)
 	for _, spec := range report.SpecReports.WithLeafNodeType(types.NodeTypeIt) {
 		add(spec.MaxFlakeAttempts > 1, "specs with FlakeAttempts")

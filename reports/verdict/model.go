@@ -57,6 +57,7 @@ type Options struct {
 	Teeth           *Teeth        `json:"teeth,omitempty"`          // nil when the faults were not run
 	Repeated        string        `json:"repeated,omitempty"`       // the command-line flag that repeats whole runs, if one was given
 	Case            string        `json:"case,omitempty"`           // the one case that was asked for with GATE_CASE, if any
+	GivenSeed       string        `json:"givenSeed,omitempty"`      // the seed of the requests that GATE_SEED gave, if any
 	SubjectProblem  string        `json:"subjectProblem,omitempty"` // why the subject could not be told
 	RequireComplete bool          `json:"requireComplete"`          // INCOMPLETE exits 1
 	Redacted        bool          `json:"redacted"`                 // texts were replaced by their lengths and hashes

@@ -14,6 +14,7 @@ import (
 	"touchstone/native/gguf"
 	"touchstone/reports/evidence"
 	"touchstone/reports/requirement"
+	"touchstone/suites/expectation"
 	"touchstone/suites/goldens"
 	"touchstone/suites/internal/modelfile"
 	"touchstone/suites/internal/tiny"
@@ -24,9 +25,8 @@ import (
 
 const (
 	specTimeout = 90 * time.Second
-	// runs are those of the soak's plan with this seed.
-	runs       = 100
-	masterSeed = 20261123
+	// runs are those of the soak's plan with the run's seed.
+	runs = 100
 )
 
 // RegisterRuns adds the spec of a hundred runs over the subject's interface to the container that calls it.
@@ -34,7 +34,10 @@ func RegisterRuns(subject func() *target.Target) {
 	Describe("a hundred runs", requirement.Claim("determinism.runs"), func() {
 		It("gives the same tokens and logits in 100 runs, and others with another seed", SpecTimeout(specTimeout), func(ctx SpecContext) {
 			subject().Require(target.HTTP)
-			report, _, err := soak.Repeat(ctx, subject(), soak.NewPlan(masterSeed, soak.Offered(subject())), runs)
+			seed, err := expectation.RunSeed()
+			Expect(err).NotTo(HaveOccurred())
+			evidence.Observe("seed of the requests", fmt.Sprint(seed), "")
+			report, _, err := soak.Repeat(ctx, subject(), soak.NewPlan(seed, subject()), runs)
 			if err != nil {
 				Fail("a request was not answered\nexpected: an answer to every request of the plan\ngot: " + err.Error())
 			}
@@ -47,7 +50,11 @@ func RegisterRuns(subject func() *target.Target) {
 			Expect(report.Verdict).To(Equal("PASS"), report.Line)
 			evidence.Observe("soak", report.Line, "")
 			evidence.Observe("outputs compared", report.Outputs, "")
-			evidence.Observe("most distinct outputs of a request", slices.MaxFunc(report.Requests, func(a, b soak.RequestRow) int { return a.Distinct - b.Distinct }).Distinct, "")
+			distinct := 0
+			for _, row := range report.Requests {
+				distinct = max(distinct, row.Distinct)
+			}
+			evidence.Observe("most distinct outputs of a request", distinct, "")
 			evidence.Observe("factors varied", report.Factors, "")
 			evidence.Observe("control: other seeds", report.Controls, "")
 		})

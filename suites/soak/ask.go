@@ -7,6 +7,7 @@ import (
 	"io"
 	"time"
 
+	"touchstone/reports/soak"
 	"touchstone/suites/api"
 	"touchstone/suites/target"
 	"touchstone/suites/wire"
@@ -16,16 +17,15 @@ import (
 type door struct {
 	api              api.API
 	logits, logprobs bool
-	extensions       bool // top-k, min-p and repetition penalty
 }
 
 // newDoor asks a plain request with all that there is to ask for, and less where that is refused.
 func newDoor(ctx context.Context, t *target.Target) (door, error) {
 	over := t.API(t.Profile.API)
-	probe := Greedy("Hello", 2)
+	probe := soak.Request{Prompt: "Hello", MaxTokens: 2, TopP: 1, RepetitionPenalty: 1, Seed: 1}
 	var refusal error
 	for _, offer := range []door{{logits: true, logprobs: true}, {logprobs: true}, {logits: true}, {}} {
-		offer.api, offer.extensions = over, over.Name() == api.Touchstone
+		offer.api = over
 		outcome, _, err := offer.ask(ctx, t.Client(), probe, nil)
 		if err == nil && offer.logprobs && len(outcome.Logprobs) == 0 {
 			offer.logprobs = false // some servers have a shape of their own, which is not compared
@@ -39,13 +39,10 @@ func newDoor(ctx context.Context, t *target.Target) (door, error) {
 }
 
 // ask sends a request and reads its answer. began, if set, is called when the answer begins.
-func (d door) ask(ctx context.Context, client *wire.Client, request Request, began func()) (outcome Outcome, firstToken time.Duration, err error) {
+func (d door) ask(ctx context.Context, client *wire.Client, request soak.Request, began func()) (outcome soak.Outcome, firstToken time.Duration, err error) {
 	asked := api.Request{
-		Prompt: request.Prompt, MaxTokens: request.MaxTokens, Temperature: request.Temperature, TopP: request.TopP, RepetitionPenalty: 1,
-		Seed: request.Seed, LogitsHash: d.logits,
-	}
-	if d.extensions {
-		asked.TopK, asked.MinP, asked.RepetitionPenalty = request.TopK, request.MinP, request.RepetitionPenalty
+		Prompt: request.Prompt, MaxTokens: request.MaxTokens, Temperature: request.Temperature, TopK: request.TopK, TopP: request.TopP,
+		MinP: request.MinP, RepetitionPenalty: request.RepetitionPenalty, Seed: request.Seed, LogitsHash: d.logits,
 	}
 	if d.logprobs {
 		asked.Logprobs = 1
@@ -74,7 +71,7 @@ func (d door) ask(ctx context.Context, client *wire.Client, request Request, beg
 	if d.logits && answer.LogitsSHA256 == "" {
 		return outcome, 0, errors.New("a digest of the logits was asked for and not given")
 	}
-	outcome = Outcome{
+	outcome = soak.Outcome{
 		Tokens: answer.Tokens, Logprobs: answer.Logprobs, LogitsSHA256: answer.LogitsSHA256, StopReason: answer.FinishWord, Pieces: answer.Pieces,
 	}
 	if outcome.Pieces == nil {

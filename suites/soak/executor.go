@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"touchstone/reports"
+	"touchstone/reports/soak"
 	"touchstone/suites/api"
 	"touchstone/suites/process"
 	"touchstone/suites/target"
@@ -52,16 +53,16 @@ func NewExecutor(ctx context.Context, t *target.Target) (Executor, error) {
 }
 
 // Subject is the target's.
-func (e *targetExecutor) Subject() Subject {
+func (e *targetExecutor) Subject() soak.Subject {
 	s := e.target.Subject()
-	return Subject{
+	return soak.Subject{
 		Harness: reports.HarnessVersion, Worker: s.Worker, WorkerVersion: s.WorkerVersion, WorkerSHA256: s.WorkerSHA256,
 		Model: s.Model, ModelSHA256: s.ModelSHA256,
 	}
 }
 
 // Reference asks a worker alone: a fresh one if the harness can start workers.
-func (e *targetExecutor) Reference(ctx context.Context, request Request) (Outcome, error) {
+func (e *targetExecutor) Reference(ctx context.Context, request soak.Request) (soak.Outcome, error) {
 	levels := map[string]string{}
 	for _, factor := range Offered(e.target) {
 		levels[factor.Name] = factor.Baseline()
@@ -72,17 +73,17 @@ func (e *targetExecutor) Reference(ctx context.Context, request Request) (Outcom
 	}
 	s, err := e.server(ctx, levels)
 	if err != nil {
-		return Outcome{}, err
+		return soak.Outcome{}, err
 	}
 	outcome, _, err := e.door.ask(ctx, s.client, request, nil)
 	return outcome, err
 }
 
 // Execute sends the requests of a run.
-func (e *targetExecutor) Execute(ctx context.Context, plan *Plan, run Run) (Execution, error) {
+func (e *targetExecutor) Execute(ctx context.Context, plan *soak.Plan, run soak.Run) (Execution, error) {
 	var execution Execution
 	var err error
-	if run.Levels[Route] == OverNative {
+	if run.Levels[soak.Route] == OverNative {
 		if e.native == nil {
 			return execution, errors.New("the run was drawn for a target with a native library, which this is not")
 		}
@@ -109,7 +110,7 @@ func (e *targetExecutor) Execute(ctx context.Context, plan *Plan, run Run) (Exec
 }
 
 // overHTTP sends what comes before the drawn request, then the request and its company.
-func (e *targetExecutor) overHTTP(ctx context.Context, s *server, plan *Plan, run Run) (answers []Answer, first time.Duration, err error) {
+func (e *targetExecutor) overHTTP(ctx context.Context, s *server, plan *soak.Plan, run soak.Run) (answers []soak.Answer, first time.Duration, err error) {
 	before := -1
 	switch run.Levels[Cache] {
 	case "warm":
@@ -122,11 +123,11 @@ func (e *targetExecutor) overHTTP(ctx context.Context, s *server, plan *Plan, ru
 		if err != nil {
 			return nil, 0, fmt.Errorf("the request before: %w", err)
 		}
-		answers = append(answers, Answer{Role: "before", Request: before, Outcome: outcome})
+		answers = append(answers, soak.Answer{Role: "before", Request: before, Outcome: outcome})
 	}
-	members := []Answer{{Role: SubjectRole, Request: run.Request}}
+	members := []soak.Answer{{Role: soak.SubjectRole, Request: run.Request}}
 	for i, request := range run.Company {
-		members = append(members, Answer{Role: "company " + strconv.Itoa(i+1), Request: request})
+		members = append(members, soak.Answer{Role: "company " + strconv.Itoa(i+1), Request: request})
 	}
 	firsts := make([]time.Duration, len(members))
 	failures := make([]error, len(members))

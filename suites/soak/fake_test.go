@@ -2,12 +2,10 @@ package soak_test
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/json"
-	"fmt"
-	"strconv"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	"touchstone/reports/soak/soaktest"
+	soaking "touchstone/suites/soak"
 )
 
 // fakeExecutor answers with tokens that are a function of the request alone, as a deterministic worker would.
@@ -27,8 +25,8 @@ func (f *fakeExecutor) Reference(_ context.Context, request soak.Request) (soak.
 	return f.outcome(request), nil
 }
 
-func (f *fakeExecutor) Execute(ctx context.Context, plan *soak.Plan, run soak.Run) (soak.Execution, error) {
-	var execution soak.Execution
+func (f *fakeExecutor) Execute(ctx context.Context, plan *soak.Plan, run soak.Run) (soaking.Execution, error) {
+	var execution soaking.Execution
 	if err := ctx.Err(); err != nil {
 		return execution, err
 	}
@@ -37,12 +35,11 @@ func (f *fakeExecutor) Execute(ctx context.Context, plan *soak.Plan, run soak.Ru
 			return execution, err
 		}
 	}
-	add := func(role string, request int) {
-		execution.Answers = append(execution.Answers, soak.Answer{Role: role, Request: request, Outcome: f.outcome(plan.Requests[request])})
-	}
-	add(soak.SubjectRole, run.Request)
-	for i, request := range run.Company {
-		add("company "+strconv.Itoa(i+1), request)
+	execution.Answers = soaktest.Answers(plan, run)
+	if f.deaf {
+		for i, answer := range execution.Answers {
+			execution.Answers[i].Outcome = f.outcome(plan.Requests[answer.Request])
+		}
 	}
 	if f.spoil != nil && f.spoil(run) {
 		execution.Answers[0].Outcome.Tokens[3]++
@@ -55,42 +52,7 @@ func (f *fakeExecutor) outcome(request soak.Request) soak.Outcome {
 	if f.deaf {
 		request.Seed = 0
 	}
-	encoded, err := json.Marshal(request)
-	if err != nil {
-		panic(err)
-	}
-	sum := sha256.Sum256(encoded)
-	o := soak.Outcome{StopReason: "max_tokens", LogitsSHA256: fmt.Sprintf("%x", sum)}
-	for i := range request.MaxTokens {
-		o.Tokens = append(o.Tokens, int32(sum[i%len(sum)]))
-		o.Logprobs = append(o.Logprobs, -float64(sum[i%len(sum)])/16)
-		o.Pieces = append(o.Pieces, string(rune('a'+sum[i%len(sum)]%26)))
-	}
-	return o
-}
-
-func fakePlan(masterSeed uint64) soak.Plan {
-	var requests []soak.Request
-	for i := range 6 {
-		requests = append(requests, soak.Request{
-			Prompt: "prompt " + strconv.Itoa(i), MaxTokens: 5 + i, Temperature: float64(i) / 4, TopP: 1, RepetitionPenalty: 1, Seed: masterSeed + uint64(i),
-		})
-	}
-	levels := func(names ...string) []soak.Level {
-		var out []soak.Level
-		for _, name := range names {
-			out = append(out, soak.Level{Name: name, Weight: 1})
-		}
-		return out
-	}
-	return soak.Plan{MasterSeed: masterSeed, Requests: requests, Factors: []soak.Factor{
-		{Name: soak.Route, Levels: levels("http", "native")},
-		{Name: "process", Levels: levels("fresh", "running")},
-		{Name: "threads", Levels: levels("1", "2", "4")},
-		{Name: soak.Company, Levels: levels("0", "1", "3")},
-		{Name: "cache", Levels: levels("cold", "warm", "shared")},
-		{Name: "chunking", Levels: levels("whole", "1", "7"), On: "native"},
-	}}
+	return soaktest.Outcome(request)
 }
 
 func header(plan soak.Plan, shard soak.Shard) soak.Header {

@@ -13,7 +13,9 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	"touchstone/reports/soak/soaktest"
+	soaking "touchstone/suites/soak"
 )
 
 const (
@@ -24,9 +26,9 @@ const (
 
 // soakAsChild is the process that the test kills.
 func soakAsChild(path string) int {
-	ledger, err := soak.OpenLedger(path, header(fakePlan(childSeed), soak.Shard{}))
+	ledger, err := soak.OpenLedger(path, header(soaktest.Plan(childSeed), soak.Shard{}))
 	if err == nil {
-		err = soak.Soak(context.Background(), soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})
+		err = soaking.Soak(context.Background(), soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -61,13 +63,13 @@ var _ = Describe("a ledger", func() {
 			Expect(len(contents.Records)).To(BeNumerically(">=", before), "a run that counted is lost")
 			before = len(contents.Records)
 		}
-		ledger, err := soak.OpenLedger(path, header(fakePlan(childSeed), soak.Shard{}))
+		ledger, err := soak.OpenLedger(path, header(soaktest.Plan(childSeed), soak.Shard{}))
 		Expect(err).NotTo(HaveOccurred())
 		defer func() { Expect(ledger.Close()).To(Succeed()) }()
 		Expect(before).To(BeNumerically(">", 20))
-		Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})).To(Succeed())
+		Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: childRuns})).To(Succeed())
 		Expect(ledger.Done()).To(Equal(childRuns))
-		whole := inMemory(ctx, &fakeExecutor{}, fakePlan(childSeed), childRuns, soak.Shard{})
+		whole := inMemory(ctx, &fakeExecutor{}, soaktest.Plan(childSeed), childRuns, soak.Shard{})
 		read, err := soak.ReadLedger(path)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(bytes.Equal(read.Canonical(), whole.Canonical())).To(BeTrue(), "the killed soak differs from one in one piece")
@@ -75,10 +77,10 @@ var _ = Describe("a ledger", func() {
 
 	It("goes on from every byte at which its last line may be torn", func(ctx SpecContext) {
 		path := ledgerPath()
-		plan := fakePlan(4)
+		plan := soaktest.Plan(4)
 		ledger, err := soak.OpenLedger(path, header(plan, soak.Shard{}))
 		Expect(err).NotTo(HaveOccurred())
-		Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
+		Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
 		Expect(ledger.Close()).To(Succeed())
 		text, err := os.ReadFile(path)
 		Expect(err).NotTo(HaveOccurred())
@@ -91,7 +93,7 @@ var _ = Describe("a ledger", func() {
 			again, err := soak.OpenLedger(path, header(plan, soak.Shard{}))
 			Expect(err).NotTo(HaveOccurred(), "cut at %d", cut)
 			Expect(again.Done()).To(Equal(2))
-			Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: again, Runs: 3})).To(Succeed())
+			Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: again, Runs: 3})).To(Succeed())
 			Expect(again.Close()).To(Succeed())
 			read, err := soak.ReadLedger(path)
 			Expect(err).NotTo(HaveOccurred())
@@ -102,7 +104,7 @@ var _ = Describe("a ledger", func() {
 	It("starts again if even its header is torn", func() {
 		path := ledgerPath()
 		Expect(os.WriteFile(path, []byte(`{"header":{"form`), 0o600)).To(Succeed())
-		ledger, err := soak.OpenLedger(path, header(fakePlan(1), soak.Shard{}))
+		ledger, err := soak.OpenLedger(path, header(soaktest.Plan(1), soak.Shard{}))
 		Expect(err).NotTo(HaveOccurred())
 		Expect(ledger.Close()).To(Succeed())
 		_, err = soak.ReadLedger(path)
@@ -111,20 +113,20 @@ var _ = Describe("a ledger", func() {
 
 	It("is not gone on with by another soak, nor by two at once", func() {
 		path := ledgerPath()
-		ledger, err := soak.OpenLedger(path, header(fakePlan(1), soak.Shard{}))
+		ledger, err := soak.OpenLedger(path, header(soaktest.Plan(1), soak.Shard{}))
 		Expect(err).NotTo(HaveOccurred())
-		_, err = soak.OpenLedger(path, header(fakePlan(1), soak.Shard{}))
+		_, err = soak.OpenLedger(path, header(soaktest.Plan(1), soak.Shard{}))
 		Expect(err).To(MatchError(ContainSubstring("is being written by another process")))
 		Expect(ledger.Close()).To(Succeed())
-		_, err = soak.OpenLedger(path, header(fakePlan(2), soak.Shard{}))
+		_, err = soak.OpenLedger(path, header(soaktest.Plan(2), soak.Shard{}))
 		Expect(err).To(MatchError(ContainSubstring("the master seed is 1 in one and 2 in the other")))
 	})
 
 	It("refuses what is damaged before its last line", func(ctx SpecContext) {
 		path := ledgerPath()
-		ledger, err := soak.OpenLedger(path, header(fakePlan(1), soak.Shard{}))
+		ledger, err := soak.OpenLedger(path, header(soaktest.Plan(1), soak.Shard{}))
 		Expect(err).NotTo(HaveOccurred())
-		Expect(soak.Soak(ctx, soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
+		Expect(soaking.Soak(ctx, soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 3})).To(Succeed())
 		Expect(ledger.Close()).To(Succeed())
 		text, err := os.ReadFile(path)
 		Expect(err).NotTo(HaveOccurred())

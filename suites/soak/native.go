@@ -13,6 +13,7 @@ import (
 
 	"touchstone/native"
 	"touchstone/native/gguf"
+	"touchstone/reports/soak"
 	"touchstone/suites/api"
 	"touchstone/suites/internal/modelfile"
 	"touchstone/suites/library"
@@ -63,14 +64,14 @@ type sequence struct {
 	evaluated int // prompt tokens
 	next      []int32
 	chain     [sha256.Size]byte
-	outcome   Outcome
+	outcome   soak.Outcome
 	done      bool
 }
 
 // arrivalSteps is how many steps company arrives before or after the drawn request.
 const arrivalSteps = 3
 
-func (r *nativeRoute) execute(ctx context.Context, plan *Plan, run Run) (answers []Answer, err error) {
+func (r *nativeRoute) execute(ctx context.Context, plan *soak.Plan, run soak.Run) (answers []soak.Answer, err error) {
 	loaded, err := r.model(run.Levels)
 	if err != nil {
 		return nil, err
@@ -100,13 +101,13 @@ func (r *nativeRoute) execute(ctx context.Context, plan *Plan, run Run) (answers
 		return nil, err
 	}
 	for _, s := range sequences {
-		answers = append(answers, Answer{Role: s.role, Request: s.request, Outcome: s.outcome})
+		answers = append(answers, soak.Answer{Role: s.role, Request: s.request, Outcome: s.outcome})
 	}
 	return answers, nil
 }
 
 // sequences lays out the drawn request and its company.
-func (r *nativeRoute) sequences(ctx context.Context, plan *Plan, run Run) ([]*sequence, error) {
+func (r *nativeRoute) sequences(ctx context.Context, plan *soak.Plan, run soak.Run) ([]*sequence, error) {
 	subjectWait, companyWait := 0, 0
 	switch run.Levels[Arrival] {
 	case "before":
@@ -114,7 +115,7 @@ func (r *nativeRoute) sequences(ctx context.Context, plan *Plan, run Run) ([]*se
 	case "after":
 		companyWait = arrivalSteps
 	}
-	subject, err := r.sequence(ctx, plan, run, SubjectRole, run.Request, subjectWait)
+	subject, err := r.sequence(ctx, plan, run, soak.SubjectRole, run.Request, subjectWait)
 	if err != nil {
 		return nil, err
 	}
@@ -129,7 +130,7 @@ func (r *nativeRoute) sequences(ctx context.Context, plan *Plan, run Run) ([]*se
 	return sequences, nil
 }
 
-func (r *nativeRoute) sequence(ctx context.Context, plan *Plan, run Run, role string, request, wait int) (*sequence, error) {
+func (r *nativeRoute) sequence(ctx context.Context, plan *soak.Plan, run soak.Run, role string, request, wait int) (*sequence, error) {
 	q := plan.Requests[request]
 	prompt, err := r.tokenize(ctx, q.Prompt)
 	if err != nil {
@@ -150,7 +151,7 @@ func (r *nativeRoute) sequence(ctx context.Context, plan *Plan, run Run, role st
 
 // openSessions gives every sequence a session; the drawn one's has the history that its cache state asks for. The sessions
 // returned are those of the history, to be closed at the end.
-func (r *nativeRoute) openSessions(ctx context.Context, loaded *loadedModel, plan *Plan, run Run, sequences []*sequence) (history []native.Session, err error) {
+func (r *nativeRoute) openSessions(ctx context.Context, loaded *loadedModel, plan *soak.Plan, run soak.Run, sequences []*sequence) (history []native.Session, err error) {
 	subject := sequences[0]
 	for i, s := range sequences {
 		if i == 0 && run.Levels[Cache] == "shared" {

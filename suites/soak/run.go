@@ -6,71 +6,40 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
+	"touchstone/reports/soak"
 	"touchstone/suites/target"
 )
 
 // Executor sends requests to a subject.
 type Executor interface {
 	// Subject says what is soaked.
-	Subject() Subject
+	Subject() soak.Subject
 	// Reference executes a request alone in a fresh process, with every factor at its baseline.
-	Reference(ctx context.Context, request Request) (Outcome, error)
+	Reference(ctx context.Context, request soak.Request) (soak.Outcome, error)
 	// Execute executes a run as it was drawn. The outputs come in an order that depends on the run alone.
-	Execute(ctx context.Context, plan *Plan, run Run) (Execution, error)
+	Execute(ctx context.Context, plan *soak.Plan, run soak.Run) (Execution, error)
 	// Close ends all processes that the executor started.
 	Close() error
 }
 
 // Execution is what a run produced.
 type Execution struct {
-	Answers    []Answer
+	Answers    []soak.Answer
 	FirstToken time.Duration     // of the drawn request; 0 where it is not known
 	RSS        map[string]uint64 // bytes by process
 }
 
-// Answer is the outcome of one request of a run.
-type Answer struct {
-	Role    string
-	Request int
-	Outcome Outcome
-}
-
-// SubjectRole is the role of the request that was drawn.
-const SubjectRole = "subject"
-
-// Shard is a part of a soak: the runs whose index leaves the remainder Index when divided by Of. The zero value is all.
-type Shard struct{ Index, Of int }
-
-// ParseShard reads "k/n" with 0 <= k < n.
-func ParseShard(text string) (Shard, error) {
-	first, second, found := strings.Cut(text, "/")
-	index, err := strconv.Atoi(first)
-	of, err2 := strconv.Atoi(second)
-	if !found || err != nil || err2 != nil || index < 0 || index >= of {
-		return Shard{}, fmt.Errorf("--shard: %q is not k/n with 0 <= k < n, such as 0/4", text)
-	}
-	return Shard{Index: index, Of: of}, nil
-}
-
-// String gives "k/n".
-func (s Shard) String() string { return fmt.Sprintf("%d/%d", s.Index, max(s.Of, 1)) }
-
-// Has tells whether the run belongs to the shard.
-func (s Shard) Has(index int) bool { return s.Of <= 1 || index%s.Of == s.Index }
-
 // Settings are how a soak is run.
 type Settings struct {
 	Executor Executor
-	Ledger   *Ledger // from NewLedger or OpenLedger, with NewHeader of the plan
-	Runs     int     // indices 0 to Runs-1; 0: until Duration is over
+	Ledger   *soak.Ledger // from NewLedger or OpenLedger, with NewHeader of the plan
+	Runs     int          // indices 0 to Runs-1; 0: until Duration is over
 	Duration time.Duration
-	Shard    Shard
+	Shard    soak.Shard
 	// Observe, if set, is told of every run that was recorded.
-	Observe func(Record)
+	Observe func(soak.Record)
 }
 
 // maxErrors is the number of runs in a row without an answer after which a soak gives up on its subject.
@@ -78,12 +47,6 @@ const maxErrors = 10
 
 // runTimeout bounds a run: a subject that hangs gives no answer. It leaves room for slow devices.
 const runTimeout = 10 * time.Minute
-
-// NewHeader is the header of a new ledger.
-func NewHeader(plan Plan, subject Subject, shard Shard, machine string) Header {
-	local := &Local{Shard: shard.String(), Started: time.Now().UTC().Format(time.RFC3339), Machine: machine}
-	return Header{Format: Format, PlanSHA256: plan.SHA256(), Plan: plan, Subject: subject, Local: local}
-}
 
 // Soak does the runs that the ledger lacks, after the references and controls that it lacks. It returns when all are done,
 // when Duration is over or when ctx ends: then what was under way is not recorded, and the error is nil. An error means
@@ -94,7 +57,7 @@ func Soak(ctx context.Context, settings Settings) error {
 		return err
 	}
 	if settings.Ledger.Asked != settings.Runs {
-		if err := settings.Ledger.Append(Line{Asked: &settings.Runs}); err != nil {
+		if err := settings.Ledger.Append(soak.Line{Asked: &settings.Runs}); err != nil {
 			return err
 		}
 	}
@@ -114,21 +77,21 @@ func Soak(ctx context.Context, settings Settings) error {
 }
 
 // Repeat soaks a prepared target without a ledger on disk, for a spec of a gate. It gives the report and what was recorded.
-func Repeat(ctx context.Context, t *target.Target, plan Plan, runs int) (report Report, contents Contents, err error) {
+func Repeat(ctx context.Context, t *target.Target, plan soak.Plan, runs int) (report soak.Report, contents soak.Contents, err error) {
 	executor, err := NewExecutor(ctx, t)
 	if err != nil {
 		return report, contents, err
 	}
 	defer func() { err = errors.Join(err, executor.Close()) }()
-	ledger := NewLedger(NewHeader(plan, executor.Subject(), Shard{}, ""))
+	ledger := soak.NewLedger(soak.NewHeader(plan, executor.Subject(), soak.Shard{}, ""))
 	if err := Soak(ctx, Settings{Executor: executor, Ledger: ledger, Runs: runs}); err != nil {
 		return report, contents, err
 	}
-	return NewReport(&ledger.Contents), ledger.Contents, nil
+	return soak.NewReport(&ledger.Contents), ledger.Contents, nil
 }
 
 // prepare makes the references and controls that the ledger lacks.
-func (s *Settings) prepare(ctx context.Context, plan *Plan) error {
+func (s *Settings) prepare(ctx context.Context, plan *soak.Plan) error {
 	for i, request := range plan.Requests {
 		if _, known := s.Ledger.Reference(i); known {
 			continue
@@ -137,21 +100,21 @@ func (s *Settings) prepare(ctx context.Context, plan *Plan) error {
 		if err != nil {
 			return fmt.Errorf("the reference of request %d: %w", i, errors.Join(err, ctx.Err()))
 		}
-		if err := s.Ledger.Append(Line{Reference: &Reference{Request: i, Outcome: outcome}}); err != nil {
+		if err := s.Ledger.Append(soak.Line{Reference: &soak.Reference{Request: i, Outcome: outcome}}); err != nil {
 			return err
 		}
 	}
 	for _, request := range controlRequests(plan) {
-		if slices.ContainsFunc(s.Ledger.Controls, func(c Control) bool { return c.Request == request }) {
+		if slices.ContainsFunc(s.Ledger.Controls, func(c soak.Control) bool { return c.Request == request }) {
 			continue
 		}
 		changed := plan.Requests[request]
-		changed.Seed++
+		changed.Seed ^= 1
 		outcome, err := s.Executor.Reference(ctx, changed)
 		if err != nil {
 			return fmt.Errorf("the control of request %d: %w", request, errors.Join(err, ctx.Err()))
 		}
-		if err := s.Ledger.Append(Line{Control: &Control{Request: request, Seed: changed.Seed, Outcome: outcome}}); err != nil {
+		if err := s.Ledger.Append(soak.Line{Control: &soak.Control{Request: request, Seed: changed.Seed, Outcome: outcome}}); err != nil {
 			return err
 		}
 	}
@@ -161,11 +124,13 @@ func (s *Settings) prepare(ctx context.Context, plan *Plan) error {
 // maxControls bounds the requests that are sent with another seed.
 const maxControls = 8
 
-// controlRequests are the requests whose output depends most on the seed: the hottest first, then the longest.
-func controlRequests(plan *Plan) []int {
+// controlRequests are the requests whose output depends most on the seed, which no setting narrows to a token or two: the hottest
+// first, then the longest.
+func controlRequests(plan *soak.Plan) []int {
 	var hot []int
 	for i, request := range plan.Requests {
-		if request.Temperature > 0 && request.TopK != 1 {
+		wide := (request.TopK == 0 || request.TopK > 4) && request.TopP >= 0.5 && request.MinP <= 0.1 && request.RepetitionPenalty >= 0.7
+		if request.Temperature > 0 && wide {
 			hot = append(hot, i)
 		}
 	}
@@ -176,7 +141,7 @@ func controlRequests(plan *Plan) []int {
 	return hot[:min(len(hot), maxControls)]
 }
 
-func (s *Settings) runAll(ctx context.Context, plan *Plan) error {
+func (s *Settings) runAll(ctx context.Context, plan *soak.Plan) error {
 	failed := 0
 	for index := 0; s.Runs == 0 || index < s.Runs; index++ {
 		if !s.Shard.Has(index) || s.Ledger.Has(index) {
@@ -192,7 +157,7 @@ func (s *Settings) runAll(ctx context.Context, plan *Plan) error {
 		if failed++; err == nil {
 			failed = 0
 		}
-		if err := s.Ledger.Append(Line{Run: &record}); err != nil {
+		if err := s.Ledger.Append(soak.Line{Run: &record}); err != nil {
 			return err
 		}
 		if s.Observe != nil {
@@ -207,42 +172,30 @@ func (s *Settings) runAll(ctx context.Context, plan *Plan) error {
 
 // Perform executes a run and compares every output with its reference in the ledger. The error is why an output is
 // missing; the record says so too.
-func Perform(ctx context.Context, executor Executor, ledger *Contents, run Run) (Record, error) {
+func Perform(ctx context.Context, executor Executor, ledger *soak.Contents, run soak.Run) (soak.Record, error) {
 	ctx, cancel := context.WithTimeout(ctx, runTimeout)
 	defer cancel()
 	start := time.Now()
 	execution, err := executor.Execute(ctx, &ledger.Header.Plan, run)
 	end := time.Now()
-	record := Record{Run: run, Verdict: Same, Volatile: &Volatile{
+	record := soak.Record{Run: run, Verdict: soak.Same, Volatile: &soak.Volatile{
 		At: end.UTC().Format(time.RFC3339Nano), Millis: millis(end.Sub(start)),
 		FirstTokenMillis: millis(execution.FirstToken), RSS: execution.RSS,
 	}}
 	for _, answer := range execution.Answers {
-		output, err := judge(ledger, answer)
+		output, err := ledger.Judge(answer)
 		if err != nil {
 			return record, err
 		}
 		if output.Difference != nil {
-			record.Verdict = Diverged
+			record.Verdict = soak.Diverged
 		}
 		record.Outputs = append(record.Outputs, output)
 	}
 	if err != nil {
-		record.Verdict, record.Volatile.Error = Errored, err.Error()
+		record.Verdict, record.Volatile.Error = soak.Errored, err.Error()
 	}
 	return record, err
-}
-
-func judge(ledger *Contents, answer Answer) (Output, error) {
-	reference, known := ledger.Reference(answer.Request)
-	if !known {
-		return Output{}, fmt.Errorf("the ledger has no reference of request %d", answer.Request)
-	}
-	output := Output{Role: answer.Role, Request: answer.Request, SHA256: answer.Outcome.SHA256(), TextSHA256: answer.Outcome.TextSHA256()}
-	if output.Difference = Compare(reference, answer.Outcome); output.Difference != nil {
-		output.Outcome = &answer.Outcome
-	}
-	return output, nil
 }
 
 func millis(d time.Duration) float64 { return float64(d.Microseconds()) / 1000 }

@@ -3,75 +3,28 @@ package soak_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"path/filepath"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	"touchstone/reports/soak/soaktest"
+	soaking "touchstone/suites/soak"
 )
 
 // inMemory soaks with the fake and returns the ledger.
-func inMemory(ctx context.Context, executor soak.Executor, plan soak.Plan, runs int, shard soak.Shard) *soak.Ledger {
+func inMemory(ctx context.Context, executor soaking.Executor, plan soak.Plan, runs int, shard soak.Shard) *soak.Ledger {
 	GinkgoHelper()
 	ledger := soak.NewLedger(header(plan, shard))
-	Expect(soak.Soak(ctx, soak.Settings{Executor: executor, Ledger: ledger, Runs: runs, Shard: shard})).To(Succeed())
+	Expect(soaking.Soak(ctx, soaking.Settings{Executor: executor, Ledger: ledger, Runs: runs, Shard: shard})).To(Succeed())
 	return ledger
 }
 
-var _ = Describe("a plan", func() {
-	It("draws a run from the master seed and the index alone", func() {
-		plan, again, other := fakePlan(7), fakePlan(7), fakePlan(8)
-		same := 0
-		for i := range 200 {
-			Expect(plan.Draw(199 - i)).To(Equal(again.Draw(199 - i)))
-			if fmt.Sprint(plan.Draw(i)) == fmt.Sprint(other.Draw(i)) {
-				same++
-			}
-		}
-		Expect(same).To(BeNumerically("<", 20), "another master seed draws other runs")
-	})
-
-	It("draws the same runs in every version", func() {
-		// Computed with Python's hashlib over seed, index and counter (three little-endian uint64), not by this code.
-		plan := fakePlan(7)
-		Expect(plan.Draw(0)).To(Equal(soak.Run{Index: 0, Request: 2, Company: []int{3, 1, 3}, Levels: map[string]string{
-			soak.Route: "native", "process": "running", "threads": "4", soak.Company: "3", "cache": "warm", "chunking": "7",
-		}}))
-	})
-
-	It("draws every level about as often as its weight says", func() {
-		plan := fakePlan(1)
-		plan.Factors[1].Levels[0].Weight = 3
-		count := map[string]int{}
-		for i := range 4000 {
-			count[plan.Draw(i).Levels["process"]]++
-		}
-		Expect(count["fresh"]).To(BeNumerically("~", 3000, 120))
-	})
-
-	It("leaves out a factor that does not apply to the route", func() {
-		plan := fakePlan(1)
-		for i := range 50 {
-			run := plan.Draw(i)
-			_, drawn := run.Levels["chunking"]
-			Expect(drawn).To(Equal(run.Levels[soak.Route] == "native"))
-		}
-	})
-
-	It("is refused where nothing can be drawn from it", func() {
-		Expect((&soak.Plan{}).Check()).To(MatchError(ContainSubstring("no request")))
-		plan := fakePlan(1)
-		plan.Factors[3].Levels[1].Name = "few"
-		Expect(plan.Check()).To(MatchError(ContainSubstring(`"few" of "company"`)))
-	})
-})
-
 var _ = Describe("a soak", func() {
 	It("passes over a deterministic subject and states the bound", func(ctx SpecContext) {
-		ledger := inMemory(ctx, &fakeExecutor{}, fakePlan(3), 300, soak.Shard{})
+		ledger := inMemory(ctx, &fakeExecutor{}, soaktest.Plan(3), 300, soak.Shard{})
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Verdict).To(Equal("PASS"), report.Line)
 		Expect(report.Runs).To(Equal(300))
@@ -84,7 +37,7 @@ var _ = Describe("a soak", func() {
 	})
 
 	It("gives the canonical form of one soak from four merged shards, byte for byte", func(ctx SpecContext) {
-		plan := fakePlan(11)
+		plan := soaktest.Plan(11)
 		whole := inMemory(ctx, &fakeExecutor{}, plan, 101, soak.Shard{})
 		var shards []soak.Contents
 		for _, i := range []int{2, 0, 3, 1} {
@@ -103,14 +56,14 @@ var _ = Describe("a soak", func() {
 	})
 
 	It("does not merge what is not of one soak", func(ctx SpecContext) {
-		a := inMemory(ctx, &fakeExecutor{}, fakePlan(1), 5, soak.Shard{Index: 0, Of: 2})
-		b := inMemory(ctx, &fakeExecutor{}, fakePlan(2), 5, soak.Shard{Index: 1, Of: 2})
+		a := inMemory(ctx, &fakeExecutor{}, soaktest.Plan(1), 5, soak.Shard{Index: 0, Of: 2})
+		b := inMemory(ctx, &fakeExecutor{}, soaktest.Plan(2), 5, soak.Shard{Index: 1, Of: 2})
 		_, err := soak.Merge(a.Contents, b.Contents)
 		Expect(err).To(MatchError(ContainSubstring("the master seed is 1 in one and 2 in the other")))
 	})
 
 	It("sees shards whose references differ", func(ctx SpecContext) {
-		plan := fakePlan(1)
+		plan := soaktest.Plan(1)
 		a := inMemory(ctx, &fakeExecutor{}, plan, 8, soak.Shard{Index: 0, Of: 2})
 		b := inMemory(ctx, &fakeExecutor{deaf: true}, plan, 8, soak.Shard{Index: 1, Of: 2})
 		merged, err := soak.Merge(a.Contents, b.Contents)
@@ -121,23 +74,23 @@ var _ = Describe("a soak", func() {
 	})
 
 	It("fails where the seed changes nothing", func(ctx SpecContext) {
-		ledger := inMemory(ctx, &fakeExecutor{deaf: true}, fakePlan(1), 10, soak.Shard{})
+		ledger := inMemory(ctx, &fakeExecutor{deaf: true}, soaktest.Plan(1), 10, soak.Shard{})
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Verdict).To(Equal("FAIL"))
 		Expect(report.Problems).To(ContainElement(ContainSubstring("another seed changed no output")))
 	})
 
 	It("differs when the master seed differs", func(ctx SpecContext) {
-		a := inMemory(ctx, &fakeExecutor{}, fakePlan(1), 10, soak.Shard{})
-		b := inMemory(ctx, &fakeExecutor{}, fakePlan(2), 10, soak.Shard{})
+		a := inMemory(ctx, &fakeExecutor{}, soaktest.Plan(1), 10, soak.Shard{})
+		b := inMemory(ctx, &fakeExecutor{}, soaktest.Plan(2), 10, soak.Shard{})
 		Expect(a.References).NotTo(Equal(b.References))
 	})
 
 	It("catches, names and minimises a token that is flipped in one run of N, in 20 of 20 trials", func(ctx SpecContext) {
 		for trial := range uint64(20) {
 			n := 20 + int(trial)*9
-			executor := &soak.Flip{Executor: &fakeExecutor{}, N: n, Seed: trial}
-			ledger := inMemory(ctx, executor, fakePlan(trial), n, soak.Shard{})
+			executor := &soaking.Flip{Executor: &fakeExecutor{}, N: n, Seed: trial}
+			ledger := inMemory(ctx, executor, soaktest.Plan(trial), n, soak.Shard{})
 			report := soak.NewReport(&ledger.Contents)
 			Expect(report.Verdict).To(Equal("FAIL"), "trial %d, one in %d", trial, n)
 			Expect(report.Divergences).To(HaveLen(1))
@@ -156,7 +109,7 @@ var _ = Describe("a soak", func() {
 				}
 			}
 
-			minimum, err := soak.Minimise(ctx, executor, &ledger.Contents, run, 2*n)
+			minimum, err := soaking.Minimise(ctx, executor, &ledger.Contents, run, 2*n)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(minimum.Reproduced).To(BeTrue())
 			Expect(minimum.Keep).To(BeEmpty(), "no factor is to blame for it")
@@ -167,11 +120,11 @@ var _ = Describe("a soak", func() {
 		executor := &fakeExecutor{spoil: func(run soak.Run) bool {
 			return run.Levels["threads"] == "4" && len(run.Company) >= 1 && run.Levels[soak.Route] == "native"
 		}}
-		ledger := inMemory(ctx, executor, fakePlan(5), 200, soak.Shard{})
+		ledger := inMemory(ctx, executor, soaktest.Plan(5), 200, soak.Shard{})
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Divergences).NotTo(BeEmpty())
 		first := report.Divergences[0]
-		minimum, err := soak.Minimise(ctx, executor, &ledger.Contents, ledger.Records[first.Run].Run, 1)
+		minimum, err := soaking.Minimise(ctx, executor, &ledger.Contents, ledger.Records[first.Run].Run, 1)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(minimum.Keep).To(ConsistOf("route=native", "threads=4", HavePrefix("company=")))
 		Expect(minimum.Executions).To(BeNumerically("<=", 60))
@@ -193,8 +146,8 @@ var _ = Describe("a soak", func() {
 			}
 			return nil
 		}}
-		ledger := soak.NewLedger(header(fakePlan(1), soak.Shard{}))
-		err := soak.Soak(ctx, soak.Settings{Executor: executor, Ledger: ledger, Runs: 100})
+		ledger := soak.NewLedger(header(soaktest.Plan(1), soak.Shard{}))
+		err := soaking.Soak(ctx, soaking.Settings{Executor: executor, Ledger: ledger, Runs: 100})
 		Expect(err).To(MatchError(ContainSubstring("10 runs in a row had no answer; the last one: connection refused")))
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Verdict).To(Equal("FAIL"))
@@ -204,77 +157,21 @@ var _ = Describe("a soak", func() {
 
 	It("ends with what was done when it is cancelled or its time is over", func(ctx SpecContext) {
 		cancelled, cancel := context.WithCancel(ctx)
-		ledger := soak.NewLedger(header(fakePlan(1), soak.Shard{}))
-		settings := soak.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 100, Observe: func(r soak.Record) {
+		ledger := soak.NewLedger(header(soaktest.Plan(1), soak.Shard{}))
+		settings := soaking.Settings{Executor: &fakeExecutor{}, Ledger: ledger, Runs: 100, Observe: func(r soak.Record) {
 			if r.Index == 41 {
 				cancel()
 			}
 		}}
-		Expect(soak.Soak(cancelled, settings)).To(Succeed())
+		Expect(soaking.Soak(cancelled, settings)).To(Succeed())
 		report := soak.NewReport(&ledger.Contents)
 		Expect(report.Verdict).To(Equal("INCOMPLETE"))
 		Expect(report.Runs).To(Equal(42))
 		Expect(report.Missing).To(Equal(58))
 
 		settings.Runs, settings.Duration, settings.Observe = 0, 20*time.Millisecond, nil
-		Expect(soak.Soak(ctx, settings)).To(Succeed())
+		Expect(soaking.Soak(ctx, settings)).To(Succeed())
 		Expect(len(ledger.Records)).To(BeNumerically(">", 42))
-	})
-})
-
-var _ = Describe("a bound", func() {
-	DescribeTable("is that of Clopper and Pearson",
-		// Computed in Python by bisection of the binomial distribution summed term by term with math.comb.
-		func(n, failures int, want float64) {
-			Expect(soak.UpperBound(n, failures)).To(BeNumerically("~", want, want*1e-6))
-		},
-		Entry("100 clean runs", 100, 0, 0.02951304960703999),
-		Entry("10,000 clean runs", 10000, 0, 2.9952835977659076e-4),
-		Entry("1 of 100", 100, 1, 0.04655981145353899),
-		Entry("5 of 1,000", 1000, 5, 0.010484076911415676),
-		Entry("all of 10", 10, 10, 1.0),
-	)
-
-	It("tells how many runs show a rate", func() {
-		Expect(soak.RunsToSee(0.01)).To(Equal(299))
-		Expect(soak.RunsToSee(1)).To(Equal(1))
-	})
-})
-
-var _ = Describe("a comparison", func() {
-	reference := soak.Outcome{Tokens: []int32{5, 6, 7}, Logprobs: []float64{-1, -2, -3}, LogitsSHA256: "aa", StopReason: "max_tokens", Pieces: []string{"a", "b", "c"}}
-	DescribeTable("names the first difference", func(change func(*soak.Outcome), what string, step int) {
-		got := reference
-		change(&got)
-		difference := soak.Compare(reference, got)
-		Expect(difference).NotTo(BeNil())
-		Expect(difference.What).To(Equal(what))
-		Expect(difference.Step).To(Equal(step))
-	},
-		Entry("token", func(o *soak.Outcome) { o.Tokens = []int32{5, 9, 8} }, "token", 1),
-		Entry("logprob", func(o *soak.Outcome) { o.Logprobs = []float64{-1, -2, -3.0000001} }, "logprob", 2),
-		Entry("fewer tokens", func(o *soak.Outcome) { o.Tokens, o.Logprobs, o.Pieces = []int32{5}, []float64{-1}, []string{"a"} }, "length", 1),
-		Entry("more tokens", func(o *soak.Outcome) { o.Tokens = []int32{5, 6, 7, 8} }, "length", 3),
-		Entry("text alone", func(o *soak.Outcome) { o.Pieces = []string{"a", "b", "C"} }, "text", 2),
-		Entry("stop reason", func(o *soak.Outcome) { o.StopReason = "end_of_text" }, "stop reason", -1),
-		Entry("logits alone", func(o *soak.Outcome) { o.LogitsSHA256 = "ab" }, "logits", -1),
-	)
-
-	It("finds none where there is none, also without the text", func() {
-		got := reference
-		Expect(soak.Compare(reference, got)).To(BeNil())
-		got.Pieces = nil
-		Expect(soak.Compare(reference, got)).To(BeNil())
-	})
-})
-
-var _ = Describe("a shard", func() {
-	It("is read and refused", func() {
-		Expect(soak.ParseShard("3/4")).To(Equal(soak.Shard{Index: 3, Of: 4}))
-		for _, text := range []string{"", "4/4", "-1/4", "1", "1/0", "a/b"} {
-			_, err := soak.ParseShard(text)
-			Expect(err).To(MatchError(ContainSubstring("--shard")), text)
-		}
 	})
 })
 

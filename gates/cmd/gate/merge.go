@@ -11,7 +11,7 @@ import (
 
 	"touchstone/reports"
 	"touchstone/reports/harmless"
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
 )
 
 func mergeCommand() *cobra.Command {

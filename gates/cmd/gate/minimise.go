@@ -13,7 +13,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	soaking "touchstone/suites/soak"
 	"touchstone/suites/target"
 )
 
@@ -80,7 +81,7 @@ func minimise(ctx context.Context, out io.Writer, profile target.Profile, ledger
 		return err
 	}
 	defer func() { err = errors.Join(err, subject.Close(context.WithoutCancel(ctx))) }()
-	executor, err := soak.NewExecutor(ctx, subject)
+	executor, err := soaking.NewExecutor(ctx, subject)
 	if err != nil {
 		return err
 	}
@@ -88,7 +89,7 @@ func minimise(ctx context.Context, out io.Writer, profile target.Profile, ledger
 	if soaked := ledger.Header.Subject; executor.Subject() != soaked {
 		fmt.Fprintf(out, "note: the ledger is of %+v, this is %+v\n", soaked, executor.Subject())
 	}
-	minimum, err := soak.Minimise(ctx, executor, ledger, run, repeats)
+	minimum, err := soaking.Minimise(ctx, executor, ledger, run, repeats)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,9 @@
 package soak
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // Format names the ledger's format.
 const Format = "touchstone-soak-ledger/1"
@@ -12,6 +15,12 @@ type Header struct {
 	Plan       Plan    `json:"plan"`
 	Subject    Subject `json:"subject"`
 	Local      *Local  `json:"local,omitempty"`
+}
+
+// NewHeader is the header of a ledger that is begun now.
+func NewHeader(plan Plan, subject Subject, shard Shard, machine string) Header {
+	local := &Local{Shard: shard.String(), Started: time.Now().UTC().Format(time.RFC3339), Machine: machine}
+	return Header{Format: Format, PlanSHA256: plan.SHA256(), Plan: plan, Subject: subject, Local: local}
 }
 
 // Subject is what was soaked. Fields that could not be known are empty.

@@ -30,6 +30,26 @@ func (o Outcome) TextSHA256() string {
 	return digest(o.Pieces)
 }
 
+// Steps is how many tokens, or pieces of text where tokens are not known, there are.
+func (o Outcome) Steps() int {
+	if len(o.Tokens) > 0 {
+		return len(o.Tokens)
+	}
+	return len(o.Pieces)
+}
+
+// Flip is the outcome with another token, or another piece of text where tokens are not known, at a step below Steps.
+func (o Outcome) Flip(step int) Outcome {
+	if len(o.Tokens) > 0 {
+		o.Tokens = slices.Clone(o.Tokens)
+		o.Tokens[step] ^= 1
+		return o
+	}
+	o.Pieces = slices.Clone(o.Pieces)
+	o.Pieces[step] += "~"
+	return o
+}
+
 // Difference says where an outcome first differs from its reference.
 type Difference struct {
 	What string `json:"what"` // "token", "logprob", "length", "text", "stop reason" or "logits"

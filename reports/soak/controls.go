@@ -38,12 +38,12 @@ func controls(c *Contents) ControlResult {
 		}
 		at := d.below(len(sound))
 		reference, known := c.Reference(sound[at].Request)
-		if !known || max(len(reference.Tokens), len(reference.Pieces)) == 0 {
+		if !known || reference.Steps() == 0 {
 			continue // nothing was generated: there is no token to flip
 		}
 		result.Flips++
-		flipped, step := flip(reference, d)
-		if nameFlip(c, sound, at, flipped, step) {
+		step := d.below(reference.Steps())
+		if nameFlip(c, sound, at, reference.Flip(step), step) {
 			result.Named++
 		}
 	}
@@ -52,28 +52,14 @@ func controls(c *Contents) ControlResult {
 
 // nameFlip puts a flipped outcome into a run and tells whether the divergence found first, and alone, is that.
 func nameFlip(c *Contents, sound []Record, at int, flipped Outcome, step int) bool {
-	output, err := judge(c, Answer{Role: SubjectRole, Request: sound[at].Request, Outcome: flipped})
+	output, err := c.Judge(Answer{Role: SubjectRole, Request: sound[at].Request, Outcome: flipped})
 	if err != nil {
 		return false
 	}
 	spoiled := slices.Clone(sound)
 	spoiled[at].Outputs = []Output{output}
-	found := divergences(&c.Header.Plan, spoiled, maxListed)
+	found := Divergences(&c.Header.Plan, spoiled, maxListed)
 	return len(found) == 1 && found[0].Run == sound[at].Index && found[0].Difference.Step == step
-}
-
-// flip changes one token, or one piece of text where tokens are not known, at a drawn step.
-func flip(o Outcome, d *draw) (Outcome, int) {
-	if len(o.Tokens) > 0 {
-		step := d.below(len(o.Tokens))
-		o.Tokens = slices.Clone(o.Tokens)
-		o.Tokens[step] ^= 1
-		return o, step
-	}
-	step := d.below(len(o.Pieces))
-	o.Pieces = slices.Clone(o.Pieces)
-	o.Pieces[step] += "~"
-	return o, step
 }
 
 func (r ControlResult) problems() []string {

@@ -1,8 +1,8 @@
-// Package soak repeats requests under conditions that must not matter, compares every output with the reference of its
-// request, and keeps a ledger of every run from which the report is computed.
+// Package soak says what a soak draws, keeps a ledger of every run, and computes the report from the ledger alone.
 //
-// A run is a pure function of (master seed, index): shards on other machines draw the same runs, and one run can be drawn
-// again by itself. Whoever executes runs is an Executor; NewExecutor makes one for a target.
+// A soak repeats requests under conditions that must not matter and compares every output with the reference of its request.
+// A run is a pure function of (plan, index): shards on other machines draw the same runs, and one run can be drawn again by
+// itself. Whoever executes runs is no part of the package.
 package soak
 
 import (
@@ -26,11 +26,6 @@ type Request struct {
 	MinP              float64 `json:"minP"`
 	RepetitionPenalty float64 `json:"repetitionPenalty"`
 	Seed              uint64  `json:"seed"`
-}
-
-// Greedy is a request that leaves nothing to chance.
-func Greedy(prompt string, maxTokens int) Request {
-	return Request{Prompt: prompt, MaxTokens: maxTokens, TopP: 1, RepetitionPenalty: 1, Seed: 1}
 }
 
 // Level is one value of a factor. It is drawn with a probability proportional to its weight.
@@ -96,6 +91,17 @@ type Run struct {
 	Request int               `json:"request"`           // index of the plan's request
 	Levels  map[string]string `json:"levels"`            // by factor
 	Company []int             `json:"company,omitempty"` // the plan's requests that run beside it
+}
+
+// Named gives the factors of the run that apply, as "factor=level".
+func (r Run) Named(factors []string) []string {
+	var named []string
+	for _, factor := range factors {
+		if level, applies := r.Levels[factor]; applies {
+			named = append(named, factor+"="+level)
+		}
+	}
+	return named
 }
 
 // Draw gives run index of the plan.

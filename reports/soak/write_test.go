@@ -10,16 +10,42 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"touchstone/suites/soak"
+	"touchstone/reports/soak"
+	"touchstone/reports/soak/soaktest"
 )
 
-// written soaks into a folder and returns it.
-func written(ctx SpecContext, executor soak.Executor, runs int) string {
+// subject is what the sample ledgers are of.
+var subject = soak.Subject{Harness: "test", Worker: "fake"}
+
+// written records runs of a plan in a folder, with another token in the run that is spoilt, and returns the folder.
+func written(of soak.Subject, runs, spoilt int) string {
 	GinkgoHelper()
 	dir := GinkgoT().TempDir()
-	ledger, err := soak.OpenLedger(filepath.Join(dir, soak.LedgerFile), header(fakePlan(1), soak.Shard{}))
+	plan := soaktest.Plan(1)
+	ledger, err := soak.OpenLedger(filepath.Join(dir, soak.LedgerFile), soak.NewHeader(plan, of, soak.Shard{}, "test"))
 	Expect(err).NotTo(HaveOccurred())
-	Expect(soak.Soak(ctx, soak.Settings{Executor: executor, Ledger: ledger, Runs: runs})).To(Succeed())
+	lines := []soak.Line{{Asked: &runs}}
+	for i, request := range plan.Requests {
+		lines = append(lines, soak.Line{Reference: &soak.Reference{Request: i, Outcome: soaktest.Outcome(request)}})
+	}
+	changed := plan.Requests[5]
+	changed.Seed++
+	lines = append(lines, soak.Line{Control: &soak.Control{Request: 5, Seed: changed.Seed, Outcome: soaktest.Outcome(changed)}})
+	for _, line := range lines {
+		Expect(ledger.Append(line)).To(Succeed())
+	}
+	for index := range runs {
+		record := soak.Record{Run: plan.Draw(index), Verdict: soak.Same, Volatile: &soak.Volatile{At: "2026-01-31T12:00:00Z", Millis: 1}}
+		for _, answer := range soaktest.Answers(&plan, record.Run) {
+			if index == spoilt && answer.Role == soak.SubjectRole {
+				answer.Outcome, record.Verdict = answer.Outcome.Flip(3), soak.Diverged
+			}
+			output, err := ledger.Judge(answer)
+			Expect(err).NotTo(HaveOccurred())
+			record.Outputs = append(record.Outputs, output)
+		}
+		Expect(ledger.Append(soak.Line{Run: &record})).To(Succeed())
+	}
 	Expect(ledger.Close()).To(Succeed())
 	_, err = soak.WriteReport(dir)
 	Expect(err).NotTo(HaveOccurred())
@@ -36,10 +62,10 @@ func edit(path string, change func(string) string) {
 }
 
 var _ = Describe("a written report", func() {
-	spoil := func(run soak.Run) bool { return run.Index == 17 }
+	const spoilt, none = 17, -1
 
-	It("names the first divergence in every form", func(ctx SpecContext) {
-		dir := written(ctx, &fakeExecutor{spoil: spoil}, 50)
+	It("names the first divergence in every form", func() {
+		dir := written(subject, 50, spoilt)
 		for _, name := range []string{soak.MarkdownFile, soak.HTMLFile, soak.JUnitFile, soak.ReportFile} {
 			text, err := os.ReadFile(filepath.Join(dir, name))
 			Expect(err).NotTo(HaveOccurred())
@@ -56,26 +82,30 @@ var _ = Describe("a written report", func() {
 		Expect(report.Divergences[0].Run).To(Equal(17))
 		text, err = os.ReadFile(filepath.Join(dir, soak.JUnitFile))
 		Expect(err).NotTo(HaveOccurred())
-		var suite struct {
-			Tests    int        `xml:"tests,attr"`
-			Failures int        `xml:"failures,attr"`
-			Cases    []struct{} `xml:"testcase"`
+		var suites struct {
+			Suites []struct {
+				Tests    int        `xml:"tests,attr"`
+				Failures int        `xml:"failures,attr"`
+				Cases    []struct{} `xml:"testcase"`
+			} `xml:"testsuite"`
 		}
-		Expect(xml.Unmarshal(text, &suite)).To(Succeed())
+		Expect(xml.Unmarshal(text, &suites)).To(Succeed())
+		Expect(suites.Suites).To(HaveLen(1))
+		suite := suites.Suites[0]
 		Expect(suite.Failures).To(Equal(1))
 		Expect(suite.Cases).To(HaveLen(suite.Tests))
 	})
 
-	It("is accepted as it was written, divergences included", func(ctx SpecContext) {
-		for _, executor := range []*fakeExecutor{{}, {spoil: spoil}} {
-			_, differences, err := soak.Verify(written(ctx, executor, 50))
+	It("is accepted as it was written, divergences included", func() {
+		for _, run := range []int{none, spoilt} {
+			_, differences, err := soak.Verify(written(subject, 50, run))
 			Expect(err).NotTo(HaveOccurred())
 			Expect(differences).To(BeEmpty())
 		}
 	})
 
-	It("does not pass when a run was left out of its ledger", func(ctx SpecContext) {
-		dir := written(ctx, &fakeExecutor{spoil: spoil}, 50)
+	It("does not pass when a run was left out of its ledger", func() {
+		dir := written(subject, 50, spoilt)
 		edit(filepath.Join(dir, soak.LedgerFile), onLine(`"index":17,`, func(string) string { return "" }))
 		_, differences, err := soak.Verify(dir)
 		Expect(err).NotTo(HaveOccurred())
@@ -85,8 +115,26 @@ var _ = Describe("a written report", func() {
 		Expect(report.Line).To(HavePrefix("INCOMPLETE 49 runs of 50"))
 	})
 
-	DescribeTable("is refused when it was tampered with", func(ctx SpecContext, file string, change func(string) string, want string) {
-		dir := written(ctx, &fakeExecutor{spoil: spoil}, 50)
+	It("shows nothing of its subject that a terminal, a page or a service would act on", func() {
+		hostile := soak.Subject{Harness: "test", Worker: "<b>\x1b[31m\n::stop-commands::x | [a](http://b)", Model: "m\u202e"}
+		dir := written(hostile, 20, none)
+		for _, name := range []string{soak.MarkdownFile, soak.HTMLFile, soak.JUnitFile, soak.ReportFile} {
+			text, err := os.ReadFile(filepath.Join(dir, name))
+			Expect(err).NotTo(HaveOccurred())
+			for _, forbidden := range []string{"<b>", "\x1b", "\n::", "\u202e", "](http://"} {
+				if name == soak.MarkdownFile || forbidden != "](http://" { // which is nothing elsewhere
+					Expect(string(text)).NotTo(ContainSubstring(forbidden), name)
+				}
+			}
+		}
+		report, differences, err := soak.Verify(dir)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(differences).To(BeEmpty())
+		Expect(report.Line).NotTo(MatchRegexp(`[\x1b\x{202e}]|\n::`))
+	})
+
+	DescribeTable("is refused when it was tampered with", func(file string, change func(string) string, want string) {
+		dir := written(subject, 50, spoilt)
 		edit(filepath.Join(dir, file), change)
 		// Whoever tampers with the ledger can render the report again.
 		if file == soak.LedgerFile {

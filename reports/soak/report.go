@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"touchstone/reports/harmless"
 )
 
 // Report is what a ledger proves. It is computed from the ledger alone.
@@ -73,7 +75,7 @@ type Failure struct {
 // maxListed is how many divergences and failures a report lists; the ledger has them all.
 const maxListed = 20
 
-// NewReport computes the report of a ledger.
+// NewReport computes the report of a ledger. Every text in it is harmless to show; see package harmless.
 func NewReport(c *Contents) Report {
 	plan := &c.Header.Plan
 	r := Report{
@@ -99,11 +101,12 @@ func NewReport(c *Contents) Report {
 	r.count(&ordered)
 	r.Requests = requestRows(&ordered)
 	r.Factors = factorRows(plan, ordered.Records)
-	r.Divergences = divergences(plan, ordered.Records, maxListed)
+	r.Divergences = Divergences(plan, ordered.Records, maxListed)
 	r.Controls = controls(&ordered)
 	r.Timing = timing(ordered.Records)
 	r.Problems = append(disagreements(&ordered), r.Controls.problems()...)
 	r.conclude()
+	harmless.Each(&r, harmless.Text)
 	return r
 }
 
@@ -242,18 +245,16 @@ func factorRows(plan *Plan, records []Record) []FactorRow {
 	return rows
 }
 
-// divergences lists at most limit of them, by index of the run. In a run, the drawn request comes first.
-func divergences(plan *Plan, records []Record, limit int) []Divergence {
+// Divergences lists at most limit of them, by index of the run. In a run, the drawn request comes first.
+func Divergences(plan *Plan, records []Record, limit int) []Divergence {
 	var found []Divergence
 	for _, record := range records {
 		for _, output := range record.Outputs {
 			if output.Difference == nil {
 				continue
 			}
-			d := Divergence{Run: record.Index, Role: output.Role, Request: output.Request, Difference: *output.Difference}
-			for _, name := range plan.Varied(record.Run) {
-				d.Varied = append(d.Varied, name+"="+record.Levels[name])
-			}
+			d := Divergence{Run: record.Index, Role: output.Role, Request: output.Request, Difference: *output.Difference,
+				Varied: record.Named(plan.Varied(record.Run))}
 			if found = append(found, d); len(found) == limit {
 				return found
 			}

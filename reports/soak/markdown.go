@@ -4,30 +4,32 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
+
+	"touchstone/reports/markdown"
 )
 
 func renderMarkdown(r *Report) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Determinism soak\n\n**%s**\n\n", r.Line)
+	fmt.Fprintf(&b, "# Determinism soak\n\n**%s**\n\n", markdown.Text(r.Line))
 	fmt.Fprintf(&b, "Master seed %d, plan sha256 `%.12s`", r.MasterSeed, r.PlanSHA256)
 	if r.Shard != "" && r.Shard != "0/1" {
 		fmt.Fprintf(&b, ", shard %s", r.Shard)
 	}
 	fmt.Fprintf(&b, ".\n\n%s\n", r.claim())
 	for _, problem := range r.Problems {
-		fmt.Fprintf(&b, "\n- PROBLEM: %s", problem)
+		fmt.Fprintf(&b, "\n- PROBLEM: %s", markdown.Text(problem))
 	}
 	if len(r.Divergences) > 0 {
-		fmt.Fprintf(&b, "\n## First divergence\n\n%s\n\nShrink it with `gate minimise`. All that are listed:\n\n", r.Divergences[0])
+		fmt.Fprintf(&b, "\n## First divergence\n\n%s\n\nShrink it with `gate minimise`. All that are listed:\n\n", markdown.Text(r.Divergences[0].String()))
 		b.WriteString("| run | role | request | difference | factors not at their baseline |\n| ---: | --- | ---: | --- | --- |\n")
 		for _, d := range r.Divergences {
-			fmt.Fprintf(&b, "| %d | %s | %d | %s | %s |\n", d.Run, d.Role, d.Request, cell(d.Difference.String()), varied(d.Varied))
+			fmt.Fprintf(&b, "| %d | %s | %d | %s | %s |\n", d.Run, d.Role, d.Request, markdown.Text(d.Difference.String()), varied(d.Varied))
 		}
 	}
 	if len(r.Failures) > 0 {
 		b.WriteString("\n## Runs without an answer\n\n| run | error |\n| ---: | --- |\n")
 		for _, failure := range r.Failures {
-			fmt.Fprintf(&b, "| %d | %s |\n", failure.Run, cell(failure.Error))
+			fmt.Fprintf(&b, "| %d | %s |\n", failure.Run, markdown.Text(failure.Error))
 		}
 	}
 	b.WriteString("\n## Factors\n\n| factor | level | runs | failed | failure rate at most (95 %) |\n| --- | --- | ---: | ---: | ---: |\n")
@@ -40,7 +42,7 @@ func renderMarkdown(r *Report) []byte {
 	}
 	b.WriteString("\n## Requests\n\n| request | prompt | outputs compared | distinct |\n| ---: | --- | ---: | ---: |\n")
 	for _, row := range r.Requests {
-		fmt.Fprintf(&b, "| %d | %s | %d | %d |\n", row.Request, cell(row.Prompt), row.Outputs, row.Distinct)
+		fmt.Fprintf(&b, "| %d | %s | %d | %d |\n", row.Request, markdown.Text(row.Prompt), row.Outputs, row.Distinct)
 	}
 	fmt.Fprintf(&b, "\n## Negative controls\n\n%s\n", strings.Join(r.Controls.sentences(), "\n"))
 	fmt.Fprintf(&b, "\n## Time and memory\n\nRuns took %.1f ms (median), %.1f ms (95 %%), %.1f ms (longest); %.1f runs a second while running.\n", r.Timing.MedianMillis, r.Timing.P95Millis, r.Timing.MaxMillis, r.Timing.RunsPerSecond)
@@ -79,8 +81,3 @@ func (r ControlResult) sentences() []string {
 }
 
 func mebibytes(bytes uint64) string { return fmt.Sprintf("%.1f MiB", float64(bytes)/(1<<20)) }
-
-var cellEscaper = strings.NewReplacer("|", "\\|", "\n", " ", "\r", " ", "<", "&lt;")
-
-// cell keeps a text inside its cell of a table.
-func cell(text string) string { return cellEscaper.Replace(text) }
