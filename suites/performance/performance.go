@@ -3,7 +3,6 @@
 package performance
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"strings"
@@ -82,6 +81,10 @@ func Register(subject func() *target.Target, over string) {
 			evidence.Observe("decode of 1 token", SpreadOf(decode), "ms")
 			evidence.Observe("throughput", SpreadOf(throughput), "tokens/s")
 			evidence.Observe("inter-token time", SpreadOf(gaps), "ms")
+			if door.Offers(api.Timings) {
+				expectPrefillTold(ctx, client, door)
+				expectDecodeTold(ctx, subject(), client, door)
+			}
 			if over == api.Touchstone {
 				expectFastEnough(ctx, subject(), SpreadOf(throughput).Median)
 			}
@@ -125,32 +128,6 @@ func observeStarts(ctx SpecContext, subject *target.Target) {
 		Expect(worker.Stop(ctx)).To(Succeed())
 	}
 	evidence.Observe("start and load", SpreadOf(ready), "ms")
-}
-
-// clockSlack is what the worker's clock and the client's may differ by: one event may wait for a scheduler's turn.
-const clockSlack = 5 * time.Millisecond
-
-// expectConsistent expects the worker's figures to agree with each other and with the client's clock.
-func expectConsistent(answer api.Answer, stream *api.Stream) {
-	GinkgoHelper()
-	Expect(answer.Prefill).To(BeNumerically(">", 0), "the worker tells no time of its prefill")
-	Expect(answer.Decode).To(BeNumerically(">=", 0))
-	Expect(answer.TokensPerSecond).To(BeNumerically(">", 0), "the worker tells no tokens per second")
-	events, arrivals := stream.Events(), stream.TextArrivals()
-	elapsed := events[len(events)-1].At
-	Expect(answer.Prefill+answer.Decode).To(BeNumerically("<=", elapsed+clockSlack), "the worker says it took longer than the client waited")
-	// What was sent piece by piece cannot have been made much faster than it came; a busy machine may deliver late.
-	seen := arrivals[len(arrivals)-1] - arrivals[0]
-	Expect(answer.Decode).To(BeNumerically(">=", seen/2-clockSlack), "the worker says it decoded in far less time than the text took to come")
-	n := *answer.CompletionTokens
-	if n < 2 {
-		return
-	}
-	// Whether the first token counts as decoded or as the end of the prefill is the worker's choice: n or n - 1 tokens.
-	tokens := answer.TokensPerSecond * answer.Decode.Seconds()
-	figures := fmt.Sprintf("tokens/s x time is not the number of tokens: %g tokens/s, %s, %d tokens", answer.TokensPerSecond, answer.Decode, n)
-	Expect(tokens).To(BeNumerically(">=", 0.95*float64(n-1)), figures)
-	Expect(tokens).To(BeNumerically("<=", 1.05*float64(n)), figures)
 }
 
 // tenTokens is a prompt of ten tokens in the worker's own tokenizer, or the nearest below.

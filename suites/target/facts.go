@@ -13,6 +13,7 @@ type ModelFacts struct {
 	VocabSize     int    `json:"vocabSize"`
 	ContextLength int    `json:"contextLength"`
 	TensorBytes   uint64 `json:"tensorBytes"`
+	KVElements    uint64 `json:"kvElements"` // keys and values of one position
 }
 
 // ModelFacts reads the model file of the configuration.
@@ -34,6 +35,9 @@ func (t *Target) ModelFacts() (ModelFacts, error) {
 		return facts, err
 	}
 	facts.ContextLength = int(length)
+	if facts.KVElements, err = kvElements(file, facts.Architecture); err != nil {
+		return facts, err
+	}
 	table, found := file.Tensor("token_embd.weight")
 	if !found || len(table.Shape) != 2 {
 		return facts, fmt.Errorf("%s has no token_embd.weight [width, vocab]", t.Profile.Model)
@@ -43,4 +47,28 @@ func (t *Target) ModelFacts() (ModelFacts, error) {
 		facts.TensorBytes += tensor.Bytes
 	}
 	return facts, nil
+}
+
+// kvElements counts the keys and values that the model keeps of one position.
+func kvElements(file *gguf.File, architecture string) (uint64, error) {
+	value := func(name string) uint64 {
+		number, err := file.Uint64(architecture + "." + name)
+		if err != nil {
+			return 0
+		}
+		return number
+	}
+	heads := value("attention.head_count")
+	if heads == 0 {
+		return 0, fmt.Errorf("%s.attention.head_count is missing or 0", architecture)
+	}
+	width := value("embedding_length") / heads
+	if own := value("attention.key_length"); own > 0 {
+		width = own
+	}
+	headsKV := value("attention.head_count_kv")
+	if headsKV == 0 { // every head has its own
+		headsKV = heads
+	}
+	return 2 * value("block_count") * headsKV * width, nil
 }

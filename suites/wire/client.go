@@ -27,7 +27,7 @@ type Client struct {
 // every call; it may be nil. It keeps no timeout of its own: the context of each call bounds it.
 func NewClient(base string, header map[string]string) *Client {
 	return &Client{base: base, header: header, http: &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: 128, DisableCompression: true},
+		Transport:     &http.Transport{MaxIdleConnsPerHost: 128}, // takes compressed answers, as any does
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
