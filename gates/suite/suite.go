@@ -7,11 +7,14 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/gcustom"
+	"github.com/onsi/gomega/types"
 
 	"touchstone/fixtures/saboteurs"
 	"touchstone/reports"
@@ -135,7 +138,7 @@ func register(g Gate, profile target.Profile, runner Runner, subject **target.Ta
 	SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 		prepared, err := target.Prepare(ctx, profile)
 		*subject = prepared
-		Expect(err).NotTo(HaveOccurred())
+		Expect(err).To(succeedOrSayWhy())
 		prepared.RunBy(runner.Self)
 		return prepared.Shared().Encode()
 	}, func(shared []byte) {
@@ -157,6 +160,12 @@ func register(g Gate, profile target.Profile, runner Runner, subject **target.Ta
 	Describe(g.Name, func() { g.Specs(func() *target.Target { return *subject }) })
 }
 
+// succeedOrSayWhy fails with nothing but the text of the error: whoever starts a gate on a worker that is not
+// there wants to read why, not how the error is built.
+func succeedOrSayWhy() types.GomegaMatcher {
+	return gcustom.MakeMatcher(func(err error) (bool, error) { return err == nil, nil }).WithTemplate("{{.Actual}}")
+}
+
 // Find is the gate of a name.
 func Find(gates []Gate, name string) (Gate, error) {
 	at := slices.IndexFunc(gates, func(g Gate) bool { return g.Name == name })
@@ -165,7 +174,7 @@ func Find(gates []Gate, name string) (Gate, error) {
 		for _, g := range gates {
 			names = append(names, g.Name)
 		}
-		return Gate{}, fmt.Errorf("there is no gate %q; there are %v", name, names)
+		return Gate{}, fmt.Errorf("there is no gate %q: there are %s", name, strings.Join(names, ", "))
 	}
 	return gates[at], nil
 }

@@ -264,7 +264,18 @@ func (p *Profile) Label() string {
 	case p.URL != "":
 		return p.URL
 	case len(p.Command) > 0:
-		return shellquote.Join(p.Command...)
+		return commandLine(p.Command)
 	}
 	return "touchstone"
+}
+
+// commandLine is a command as a shell takes it; the braces of a placeholder need no quoting.
+func commandLine(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		if quoted[i] = shellquote.Join(word); strings.ReplaceAll(quoted[i], `\{`, "{") == word {
+			quoted[i] = word
+		}
+	}
+	return strings.Join(quoted, " ")
 }

@@ -11,11 +11,11 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"touchstone/suites/wire"
 
 	"touchstone/reports/verdict"
 	"touchstone/suites/api"
 	"touchstone/suites/process"
+	"touchstone/suites/wire"
 )
 
 // describeTimeout bounds the questions asked for the report's head.
@@ -101,20 +101,34 @@ func (t *Target) reachable(ctx context.Context) error {
 	call := t.API(t.Profile.API).Health()
 	response, err := t.client.Do(ctx, call)
 	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("it does not answer GET %s within %s: is a worker ready there?", call.Path, describeTimeout)
 	case err != nil:
 		return fmt.Errorf("it does not answer GET %s: %w", call.Path, err)
 	case response.Status == http.StatusUnauthorized || response.Status == http.StatusForbidden:
-		return fmt.Errorf("it answers %d to GET %s: give its key with --api-key-file or GATE_API_KEY", response.Status, call.Path)
+		return t.keyRefused(response, call)
+	case strings.HasPrefix(response.Header.Get("Content-Type"), "text/html"):
+		return fmt.Errorf("it answers GET %s with %d and a page of HTML: that is a website, not a worker; look at the URL",
+			call.Path, response.Status)
 	}
 	if t.Profile.API != api.Touchstone {
 		return nil
 	}
 	// Health needs no key at many workers, so another path is asked.
-	response, err = t.client.Do(ctx, wire.Post("/tokenize", api.Fields{"text": "a"}))
-	if err == nil && response.Status == http.StatusUnauthorized {
-		return errors.New("it answers 401 to POST /tokenize: give its key with --api-key-file or GATE_API_KEY")
+	call = wire.Post("/tokenize", api.Fields{"text": "a"})
+	if response, err = t.client.Do(ctx, call); err == nil && response.Status == http.StatusUnauthorized {
+		return t.keyRefused(response, call)
 	}
 	return nil
+}
+
+// keyRefused says what to do about a worker that wants a key, or another one than it was given.
+func (t *Target) keyRefused(response *wire.Response, call wire.Call) error {
+	advice := "give its key with --api-key-file or GATE_API_KEY"
+	if t.Profile.Header["Authorization"] != "" {
+		advice = "it refuses the key that it was given"
+	}
+	return fmt.Errorf("it answers %d to %s %s: %s", response.Status, call.Method, call.Path, advice)
 }
 
 // processors are names of devices that are none of a card's.
