@@ -33,8 +33,12 @@ func main() {
 
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "gate",
-		Short:         "Run gates; list their requirements; verify, render and compare their reports",
+		Use:   "gate",
+		Short: "Run gates; list their requirements; verify, render and compare their reports",
+		Long: `Runs gates on LLM inference workers; lists their requirements; verifies, renders and compares their reports.
+A gate is a list of requirements: "gate list" prints all of them.`,
+		Example: `  gate run gate1 --url http://127.0.0.1:8080    # test a worker; the report goes to reports/out/gate1
+  gate verify reports/out/gate1                 # compute the report again from its evidence`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -50,7 +54,10 @@ func listCommand() *cobra.Command {
 			if len(names) == 0 {
 				names = gateNames()
 			}
-			for _, name := range names {
+			for i, name := range names {
+				if i > 0 {
+					fmt.Fprintln(command.OutOrStdout())
+				}
 				_, registry, err := gateNamed(name)
 				if err != nil {
 					return err

@@ -49,10 +49,10 @@ func sample(t *testing.T) func(scenario string) string {
 
 func TestList(t *testing.T) {
 	out, err := execute(t, "list")
-	if err != nil || !strings.Contains(out, "gate1 Foundation, registry 1.0.0") || strings.Count(out, "  MUST   ") < 27 {
+	if err != nil || !strings.Contains(out, "gate1 Foundation, registry ") || strings.Count(out, "  MUST   ") < 27 {
 		t.Fatalf("gate list: %v\n%s", err, out)
 	}
-	if _, err := execute(t, "list", "gate9"); err == nil || err.Error() != `there is no gate "gate9"; there are [gate1 openai]` {
+	if _, err := execute(t, "list", "gate9"); err == nil || err.Error() != `there is no gate "gate9": there are gate1, openai` {
 		t.Fatalf("an unknown gate gives %v", err)
 	}
 }
@@ -77,7 +77,7 @@ func TestTeeth(t *testing.T) {
 			t.Errorf("%s: %v, want %q\n%s", name, err, c.want, out.String())
 		}
 	}
-	if _, err := execute(t, "teeth", "gate9"); err == nil || err.Error() != `there is no gate "gate9"; there are [gate1 openai]` {
+	if _, err := execute(t, "teeth", "gate9"); err == nil || err.Error() != `there is no gate "gate9": there are gate1, openai` {
 		t.Errorf("an unknown gate gives %v", err)
 	}
 }

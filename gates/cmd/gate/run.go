@@ -33,9 +33,9 @@ func runCommand() *cobra.Command {
 		Short: "Run a gate on a worker and write its report",
 		Long: `Runs a gate and writes its report, to reports/out/GATE below this folder unless --report-dir says otherwise. The reference
 library is part of this program: what needs no compiler needs nothing else. Without --worker-url, --worker-cmd or --profile
-the bundled worker is tested, which lies beside this program or is built by Go inside a checkout.
+the bundled worker is tested, which lies beside this program or is built by Go inside a checkout. --url is short for --worker-url.
 
-Exits 1 for FAIL, and for INCOMPLETE with --require-complete.`,
+Exits 1 for FAIL, for INCOMPLETE with --require-complete, and where no row ran. "gate list GATE" prints the rows.`,
 		Example: `  gate run gate1 --url http://127.0.0.1:8080
   gate run openai --worker-cmd "llama-server -m {model} --port {port}" --model model.gguf
   gate run gate1 --label-filter HTTP-04`,
@@ -50,6 +50,9 @@ Exits 1 for FAIL, and for INCOMPLETE with --require-complete.`,
 			g, err := suite.Find(catalogue.Gates, args[0])
 			if err != nil {
 				return err
+			}
+			if command.Flags().Changed("api") {
+				return fmt.Errorf("--api: leave it out, the gate %s has an interface of its own", g.Name)
 			}
 			executable, err := os.Executable()
 			if err != nil {
@@ -88,6 +91,7 @@ Exits 1 for FAIL, and for INCOMPLETE with --require-complete.`,
 		},
 	}
 	command.Flags().AddGoFlagSet(flags)
+	command.Flags().Lookup("api").Hidden = true // known to the soak alone
 	for _, f := range ginkgoFlags {
 		chosen[f.name] = command.Flags().String(f.name, "", f.usage)
 	}
