@@ -72,7 +72,7 @@ func skipOtherCases(operations ...string) {
 	Skip("GATE_CASE names a case of another spec")
 }
 
-// onEachBackend runs a body on a context of every backend; small tells that the backend is slow and wants few cases.
+// onEachBackend runs a body on a context of every backend; one that is Slow wants few cases.
 func onEachBackend(subject func() *target.Target, body func(context native.Context, backend library.Backend)) {
 	GinkgoHelper()
 	subject().Require(target.Native)
@@ -165,7 +165,7 @@ func offered(context native.Context, backend library.Backend) []format {
 	return out
 }
 
-// bits names a case by operation and parameters, in one string without spaces.
+// caseName names a case by operation and parameters, in one string without spaces.
 func caseName(operation, format string, parameters ...any) string {
 	var list []string
 	for i := 0; i+1 < len(parameters); i += 2 {
