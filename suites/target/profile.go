@@ -258,8 +258,6 @@ func (p *Profile) Secrets() []string {
 	return values
 }
 
-// placeholders undoes the quoting of a command's own braces.
-var placeholders = strings.NewReplacer(`\{port}`, "{port}", `\{model}`, "{model}", `\{device}`, "{device}")
 
 // Label names the subject before anything is known of it.
 func (p *Profile) Label() string {
@@ -267,7 +265,18 @@ func (p *Profile) Label() string {
 	case p.URL != "":
 		return p.URL
 	case len(p.Command) > 0:
-		return placeholders.Replace(shellquote.Join(p.Command...))
+		return commandLine(p.Command)
 	}
 	return "touchstone"
+}
+
+// commandLine is a command as a shell takes it; the braces of a placeholder need no quoting.
+func commandLine(words []string) string {
+	quoted := make([]string, len(words))
+	for i, word := range words {
+		if quoted[i] = shellquote.Join(word); strings.ReplaceAll(quoted[i], `\{`, "{") == word {
+			quoted[i] = word
+		}
+	}
+	return strings.Join(quoted, " ")
 }

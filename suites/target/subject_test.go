@@ -98,6 +98,7 @@ var _ = Describe("a worker of a command", func() {
 		},
 		Entry("without a model", "python3 server.py --port {port}", false),
 		Entry("with one", "python3 server.py --port {port} --weights {model} --device {device}", true),
+		Entry("with a placeholder of somebody else's", "sabotage --listen 127.0.0.1:{port} -- worker --port {inner}", false),
 		Entry("with two words in one", "serve '{port} {model}'", true),
 	)
 })
