@@ -121,7 +121,7 @@ func registerCorrelation(subject func() *target.Target) {
 			DeferCleanup(client.Close)
 			id := uuid.NewString()
 			execute(ctx, client, api.Generate(rain, 2), api.CorrelationHeader, id)
-			Eventually(ctx, worker.Log).Should(ContainSubstring(id))
+			Eventually(ctx, worker.Log).WithTimeout(logDelay).Should(ContainSubstring(id))
 			Expect(worker.Log()).NotTo(ContainSubstring(rain), "a log holds no prompts")
 			evidence.Attach("log", "text/plain", []byte(worker.Log()))
 		})

@@ -15,6 +15,8 @@ import (
 // Every timeout of this package, named.
 const (
 	specTimeout = 30 * time.Second
+	// logDelay is how long a log line may take from the worker's pen to the harness.
+	logDelay = 5 * time.Second
 	// buildTimeout covers a compilation of the native library on a slow machine.
 	buildTimeout = 3 * time.Minute
 )

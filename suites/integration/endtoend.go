@@ -99,7 +99,7 @@ func registerEndToEnd(subject func() *target.Target) {
 					var health api.Health
 					g.Expect(response.JSON(&health)).To(Succeed())
 					g.Expect(health.JobsRunning).To(HaveValue(BeZero()))
-				}).WithPolling(2 * time.Millisecond).Should(Succeed())
+				}).WithPolling(2 * time.Millisecond).WithTimeout(endDelay).Should(Succeed())
 				took := time.Since(gone)
 				best = min(best, took)
 				times = append(times, float64(took.Microseconds())/1000)

@@ -30,6 +30,8 @@ const (
 	// readyWithin is what a misbehaving worker gets to become ready; its habits show well before.
 	readyWithin = 800 * time.Millisecond
 	stopWithin  = 800 * time.Millisecond
+	// endDelay is how long the system may take to forget a process that has ended.
+	endDelay = 5 * time.Second
 )
 
 // habits are the ways of cmd misbehave, what Start must say of each, and what Stop must say of those that start.
@@ -138,7 +140,7 @@ func diagnose(ctx SpecContext, habit string) string {
 // expectNoTrace expects that no process of the worker's group runs and that nothing listens on its port.
 func expectNoTrace(ctx SpecContext, worker *process.Process) {
 	GinkgoHelper()
-	Eventually(ctx, func() error { return syscall.Kill(-worker.PID(), 0) }).Should(MatchError(syscall.ESRCH), "processes of the group %d", worker.PID())
+	Eventually(ctx, func() error { return syscall.Kill(-worker.PID(), 0) }).WithTimeout(endDelay).Should(MatchError(syscall.ESRCH), "processes of the group %d", worker.PID())
 	// Whether the port can be bound at once is another matter: closed connections may keep it for a while.
 	_, err := (&net.Dialer{}).DialContext(ctx, "tcp", "127.0.0.1:"+strconv.Itoa(worker.Port))
 	Expect(err).To(MatchError(syscall.ECONNREFUSED), "nothing should listen on the port")

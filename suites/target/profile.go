@@ -258,7 +258,6 @@ func (p *Profile) Secrets() []string {
 	return values
 }
 
-
 // Label names the subject before anything is known of it.
 func (p *Profile) Label() string {
 	switch {
