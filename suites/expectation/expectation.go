@@ -82,7 +82,7 @@ func (d *Divergence) Error() string {
 	if d.Note != "" {
 		fmt.Fprintf(&text, " (%s)", d.Note)
 	}
-	fmt.Fprintf(&text, "\nexpected %s\ngot      %s\nrequest  %s\ncase     GATE_CASE='%s'", asJSON(d.Expected), asJSON(d.Got),
+	fmt.Fprintf(&text, "\nexpected: %s\ngot: %s\nrequest: %s\ncase: %s", asJSON(d.Expected), asJSON(d.Got),
 		asJSON(d.Request), d.Case)
 	return text.String()
 }

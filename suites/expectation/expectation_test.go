@@ -319,7 +319,7 @@ func TestADivergenceTeaches(t *testing.T) {
 	got := c.Want
 	got.Text += "!"
 	text := c.Compare(got).Error()
-	for _, part := range []string{"text, first divergence at", "expected \"", "got      \"", "request  {", "GATE_CASE='" + c.Name() + "'"} {
+	for _, part := range []string{"text, first divergence at", "expected: \"", "got: \"", "request: {", "case: " + c.Name()} {
 		if !strings.Contains(text, part) {
 			t.Errorf("%q is not in\n%s", part, text)
 		}
