@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
+	"unicode"
 )
 
 // Case is a request with the answer that a worker of canonical numerics must give.
@@ -74,10 +75,48 @@ func (r *Reference) Case(seed uint64, index int, offer Offer) (Case, error) {
 	if err != nil {
 		return Case{}, fmt.Errorf("%s: %w", Name(Kind, seed, index), err)
 	}
+	if chance(source, longCases) && len(ids) <= longAfter {
+		if q, chosen, err = r.lengthen(source, ids, q, chosen, offer); err != nil {
+			return Case{}, fmt.Errorf("%s: %w", Name(Kind, seed, index), err)
+		}
+	}
 	if offer.Stop > 0 && chance(source, 0.35) {
 		q.Stop = r.stops(source, chosen.tokens, offer.Stop)
 	}
 	return Case{Request: q, IDs: ids, Want: r.want(ids, q, chosen)}, nil
+}
+
+const (
+	longCases = 0.1 // of all cases
+	longest   = 160 // tokens of a long answer
+	longTries = 40  // enough for a model of haiku that cannot be rewarded for repeating itself
+	longAfter = 128 // tokens of the prompt, at most: each try reads it again
+)
+
+// lengthen looks for settings under which the answer is long: models like to end early, and what goes wrong late shows in long
+// answers only. The longest of a few draws is kept, and sometimes cut by the number of tokens asked for.
+func (r *Reference) lengthen(source *rand.Rand, ids []int32, q Request, chosen trace, offer Offer) (Request, trace, error) {
+	room := min(longest, offer.MaxTokens, r.contextLength-len(ids))
+	enough := room * 3 / 4
+	for try := 0; try < longTries && len(chosen.tokens) < enough; try++ {
+		candidate := q
+		candidate.MaxTokens, candidate.SamplingSeed = room, samplingSeed(source, offer.SeedBits)
+		candidate.Temperature, candidate.TopP, candidate.TopK, candidate.MinP = typed(source, 1.2, 2), 1, 0, 0
+		if offer.RepetitionPenalty { // below 1, it rewards what was said before
+			candidate.RepetitionPenalty = typed(source, 0.05, 0.5)
+		}
+		next, err := r.run(ids, candidate)
+		if err != nil {
+			return q, chosen, err
+		}
+		if len(next.tokens) > len(chosen.tokens) {
+			q, chosen = candidate, next
+		}
+	}
+	if n := len(chosen.tokens); n > 1 && chance(source, 0.4) {
+		q.MaxTokens = n/2 + source.IntN(n-n/2)
+	}
+	return q, chosen, nil
 }
 
 // maxStopTokens is the longest stop string that workers are asked to take.
@@ -92,12 +131,25 @@ func (r *Reference) stops(source *rand.Rand, chosen []int32, most int) []string 
 		if len(text) > 0 && chance(source, 0.7) {
 			from := source.IntN(len(text))
 			stop = string(text[from:min(len(text), from+1+source.IntN(6))])
+			if chance(source, 0.3) { // in other letters it is another text
+				stop = otherCase(stop)
+			}
 		}
 		if ids, err := r.tokens.Encode(stop); err == nil && stop != "" && len(ids) <= maxStopTokens && !slices.Contains(out, stop) {
 			out = append(out, stop)
 		}
 	}
 	return out
+}
+
+// otherCase exchanges capitals and small letters.
+func otherCase(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsUpper(r) {
+			return unicode.ToLower(r)
+		}
+		return unicode.ToUpper(r)
+	}, text)
 }
 
 // want is the answer that what the reference chose makes.

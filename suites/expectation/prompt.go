@@ -101,7 +101,16 @@ func (q *Request) prompt(r *rand.Rand, t *tokens.Tokenizer, offer Offer, length 
 	if chance(r, 0.3) {
 		write = func(count int) string { return noise(r, t, count) }
 	}
+	const spare = 6 // tokens
+	untidy := length > 2*spare && chance(r, 0.2)
+	if untidy {
+		length -= spare
+	}
 	text, ids, err := exactly(t, write(length+1), length)
+	if err == nil && untidy { // with white space around it, which a server may think it may drop
+		text = []string{" ", "\n", ""}[r.IntN(3)] + text + []string{" ", "\n", "  "}[r.IntN(3)]
+		ids, err = t.EncodePrompt(text)
+	}
 	q.Prompt.Text = text
 	return ids, err
 }
