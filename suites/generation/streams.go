@@ -83,7 +83,8 @@ func registerStreams(subject func() *target.Target, door doorway) {
 			// texts never sends few, however often it is looked at. Measured with four busy loops on two cores, half of all arrivals
 			// brought one text or two.
 			Expect(len(sizes)).To(BeNumerically(">", texts/16), "%d texts came in %d pieces: they are held back", texts, len(sizes))
-			Expect(sizes[len(sizes)/4]).To(BeNumerically("<=", 2), "the texts come in bursts: of %d arrivals, three in four brought more than two at once: %v", len(sizes), sizes)
+			Expect(sizes[len(sizes)/4]).To(BeNumerically("<=", 2),
+				"the texts come in bursts: of %d arrivals, three in four brought more than two at once: %v", len(sizes), sizes)
 		})
 	})
 }

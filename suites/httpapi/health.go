@@ -94,7 +94,8 @@ func registerHealth(subject func() *target.Target) {
 			var idle, during uint64
 			running := false
 			for attempt := 0; attempt < 5 && during < idle+least; attempt++ { // a job may end between its tokens and the call
-				Eventually(ctx, func() int { return *health(ctx, client).JobsRunning }).WithTimeout(5*time.Second).Should(BeZero(), "jobs_running of an idle worker")
+				Eventually(ctx, func() int { return *health(ctx, client).JobsRunning }).WithTimeout(5*time.Second).
+					Should(BeZero(), "jobs_running of an idle worker")
 				idle = *health(ctx, client).VRAMBytesUsed
 				stream, err := client.Open(ctx, wire.Post("/execute", fields.With("job_id", api.NewJobID())))
 				Expect(err).NotTo(HaveOccurred())
@@ -111,7 +112,8 @@ func registerHealth(subject func() *target.Target) {
 				Expect(stream.Drain()).To(Succeed())
 			}
 			Expect(running).To(BeTrue(), "jobs_running stays 0 while a job streams")
-			Expect(during).To(BeNumerically(">=", idle+least), "the memory of a running job, which holds at least %d bytes for its %d tokens", least, heldTokens)
+			Expect(during).To(BeNumerically(">=", idle+least),
+				"the memory of a running job, which holds at least %d bytes for its %d tokens", least, heldTokens)
 			Eventually(ctx, func() uint64 { return *health(ctx, client).VRAMBytesUsed }).WithTimeout(5*time.Second).
 				Should(BeNumerically("<=", during-least), "the memory after the job: what it held is given back")
 			evidence.Observe("memory idle", idle, "bytes")
