@@ -81,7 +81,7 @@ const stopGrace = 20 * time.Second
 
 // Control runs a gate on rows behind an injector, saboteurs.HTTP or saboteurs.Native, that plays no fault. Red rows are in Others.
 func (t Tools) Control(ctx context.Context, gate string, injector saboteurs.Door, rows []string, reportDir string) (Outcome, error) {
-	return t.play(ctx, Trial{Gate: gate, Fault: saboteurs.None}, saboteurs.Fault{Name: saboteurs.None, Door: injector}, rows, reportDir)
+	return t.Play(ctx, Trial{Gate: gate, Fault: saboteurs.None}, saboteurs.Fault{Name: saboteurs.None, Door: injector}, rows, reportDir)
 }
 
 // Green tells of a control that no row was red: a subject that never starts leaves none green.
@@ -89,10 +89,6 @@ func (o Outcome) Green() bool { return o.Fault == saboteurs.None && len(o.Others
 
 // Play runs the trial's gate on rows with its fault in place.
 func (t Tools) Play(ctx context.Context, trial Trial, fault saboteurs.Fault, rows []string, reportDir string) (Outcome, error) {
-	return t.play(ctx, trial, fault, rows, reportDir)
-}
-
-func (t Tools) play(ctx context.Context, trial Trial, fault saboteurs.Fault, rows []string, reportDir string) (Outcome, error) {
 	environment, err := t.inject(trial, fault)
 	if err != nil {
 		return Outcome{}, err
